@@ -50,13 +50,15 @@ class Composite(BaseModel):
     Attributes:
         kind: ``arcsinh`` (Lupton+2004, as HumVI and the Legacy viewer use it) or ``percentile``.
         weights: factors of red, green, blue, on fluxes of zero point 30.
+        offset: added to each channel after its weight (a grey sky).
         alpha, q: of the arcsinh stretch.
-        low, high: percentiles that become 0 and 255 in each channel.
+        low, high: percentiles of the whole image that become 0 and 255.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["arcsinh", "percentile"] = "arcsinh"
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    offset: float = 0.0
     alpha: float = 0.1
     q: float = 3.0
     low: float = 1.0

@@ -1,0 +1,231 @@
+"""A report as one HTML page that needs nothing else: no network, no scripts, pictures inside.
+
+A report without metrics (`rank_scores`) becomes a page of the best candidates.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path, PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mlensing.evaluation import figures
+from mlensing.evaluation.curves import LENS
+from mlensing.evaluation.report import Estimate, Report
+from mlensing.evaluation.words import CAVEATS, FIGURES, MEANING, MOSAICS, RANKING_CAVEATS
+from mlensing.provenance import replacing
+
+Images = Mapping[str, NDArray[np.uint8]] | NDArray[np.uint8]
+TILES = 24
+"""Images in a mosaic."""
+ROWS = 50
+"""Rows of the table of scores; the whole table is in the JSON."""
+HEADLINE = ("roc_auc", "tpr_at_fpr_1e-2", "tpr0", "ece")
+
+
+def shown_rows(report: Report, tiles: int = TILES) -> dict[str, list[int]]:
+    """Rows that each mosaic of the page shows, so that a caller renders only these images.
+
+    Example:
+        >>> from mlensing.evaluation.report import evaluate_scores
+        >>> shown_rows(evaluate_scores([1, 0, 1], [2.0, 1.0, -1.0], resamples=0), tiles=2)
+        {'best': [0, 1], 'false': [1], 'missed': [2, 0]}
+    """
+    logit, label = np.asarray(report.scores.logit, float), np.asarray(report.scores.label, float)
+    order = np.argsort(-logit, kind="stable")  # NaN comes last
+    order = order[np.isfinite(logit[order])]
+    if not report.metrics:
+        return {"candidates": order[:tiles].tolist()}
+    groups = {"best": order, "false": order[label[order] < LENS], "missed": order[label[order] >= LENS][::-1]}
+    return {name: rows[:tiles].tolist() for name, rows in groups.items()}
+
+
+def write_page(
+    report: Report,
+    path: str | Path,
+    images: Images | None = None,
+    *,
+    sections: Sequence[tuple[str, str]] = (),
+    tiles: int = TILES,
+) -> None:
+    """Write the page, whole or not at all; the same input gives the same bytes.
+
+    Arguments:
+        report: of `evaluate_scores` or `rank_scores`.
+        path: HTML file to write.
+        images: RGB, uint8: shape [N, H, W, 3] in the order of the report's rows, or file name -> [H, W, 3]
+            of at least `shown_rows`; a row without an image gets a blank tile.
+        sections: further (heading, HTML) pairs, put in as they are before the mosaics.
+        tiles: images in each mosaic.
+
+    Raises:
+        ValueError: if an image is not uint8 of shape [H, W, 3].
+    """
+    body = _labelled(report) if report.metrics else _unlabelled(report)
+    body += "".join(_section(heading, html) for heading, html in sections)
+    body += "".join(_mosaic(report, name, rows, images) for name, rows in shown_rows(report, tiles).items())
+    body += _section("Highest scores", _table(report)) + _footer(report)
+    style = resources.files("mlensing.evaluation").joinpath("page.css").read_text(encoding="utf-8")
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += f"<title>{escape(report.title)}</title>\n<style>\n{style}</style>"
+    with replacing(path) as beside:
+        page = f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}</body>\n</html>\n'
+        beside.write_text(page, encoding="utf-8")
+
+
+def _labelled(report: Report) -> str:
+    shown = [name for name in HEADLINE if name in report.metrics]
+    tiles = "".join(
+        f'<div class="tile"><b>{_figure(report.metrics[name].value)}</b><span>{_label(name)}</span></div>'
+        for name in shown
+    )
+    charts = (
+        _chart(report, "roc", figures.roc)
+        + _chart(report, "reliability", figures.reliability)
+        + _chart(report, "purity", figures.purity_completeness, wide=True)
+        + _chart(report, "histogram", figures.histogram, wide=True)
+    )
+    return (
+        _head(report)
+        + f'<div class="tiles">{tiles}</div>\n'
+        + _section("Figures", _metrics(report))
+        + _section("What they mean, and what they do not", _paragraphs(CAVEATS))
+        + _section("Curves", f'<div class="charts">{charts}</div>')
+    )
+
+
+def _unlabelled(report: Report) -> str:
+    chart = f'<div class="charts">{_chart(report, "ranking", figures.histogram)}</div>'
+    return (
+        _head(report)
+        + _section("What this list means", _paragraphs(RANKING_CAVEATS))
+        + _section("Scores", chart)
+    )
+
+
+def _head(report: Report) -> str:
+    counts = report.counts
+    kinds = {"lenses": counts.lenses, "non-lenses": counts.others, "unlabelled": counts.unlabelled}
+    parts = [f"{number:,} {kind}" for kind, number in kinds.items() if number]
+    if counts.unscored:
+        parts.append(f"{counts.unscored:,} without a score")
+    return (
+        f'<h1>{escape(report.title)}</h1>\n<p class="lead">{counts.rows:,} images: {", ".join(parts)}.</p>\n'
+    )
+
+
+def _section(heading: str, html: str) -> str:
+    return f"<section>\n<h2>{escape(heading)}</h2>\n{html}\n</section>\n"
+
+
+def _paragraphs(texts: Iterable[str]) -> str:
+    return "\n".join(f"<p>{escape(text)}</p>" for text in texts)
+
+
+def _figure(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.3f}"
+
+
+def _label(name: str) -> str:
+    return escape(MEANING.get(name, (name, ""))[0])
+
+
+def _metrics(report: Report) -> str:
+    level = f"{report.level:.0%} interval"
+    rows = "\n".join(_metric(name, estimate) for name, estimate in report.metrics.items())
+    head = f'<tr><th>Figure</th><th class="n">Value</th><th class="n">{level}</th><th>In words</th></tr>'
+    note = f"Intervals from {report.resamples} bootstrap resamples; – marks what this set cannot tell."
+    return f'<div class="scroll"><table>\n{head}\n{rows}\n</table></div>\n<p class="note">{note}</p>'
+
+
+def _metric(name: str, estimate: Estimate) -> str:
+    span = f"{_figure(estimate.low)} … {_figure(estimate.high)}" if not np.isnan(estimate.low) else "–"
+    words = escape(MEANING.get(name, (name, ""))[1])
+    numbers = f'<td class="n">{_figure(estimate.value)}</td><td class="n">{span}</td>'
+    return f"<tr><td>{_label(name)}</td>{numbers}<td>{words}</td></tr>"
+
+
+def _embed(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _chart(report: Report, name: str, draw: figures.Draw, *, wide: bool = False) -> str:
+    drawn = figures.svg(draw, report, figures.LIGHT)
+    light, dark = (
+        _embed(drawn, "svg+xml"),
+        _embed(figures.recolour(drawn, figures.LIGHT, figures.DARK), "svg+xml"),
+    )
+    source = f'<source media="screen and (prefers-color-scheme: dark)" srcset="{dark}">'
+    picture = f'<picture>{source}<img src="{light}" alt="{escape(FIGURES[name])}"></picture>'
+    kind = "chart wide" if wide else "chart"
+    return f'<figure class="{kind}">{picture}<figcaption>{escape(FIGURES[name])}</figcaption></figure>\n'
+
+
+def _mosaic(report: Report, name: str, rows: list[int], images: Images | None) -> str:
+    heading, words = MOSAICS[name]
+    tiles = "\n".join(_tile(report, row, images) for row in rows) or "<p>None.</p>"
+    return _section(heading, f'<p class="note">{escape(words)}</p>\n<div class="mosaic">\n{tiles}\n</div>')
+
+
+def _tile(report: Report, row: int, images: Images | None) -> str:
+    file, image = report.scores.file[row], _find(images, report.scores.file[row], row)
+    picture = '<div class="blank">no image</div>'
+    if image is not None:
+        picture = f'<img src="{_embed(_png(image, file), "png")}" alt="">'
+    score = f"<b>{report.scores.probability[row]:.4f}</b> {_mark(report.scores.label[row])}"
+    name = f'<span class="name" title="{escape(file)}">{escape(PurePath(file).name)}</span>'
+    return f"<figure>{picture}<figcaption>{score}{name}</figcaption></figure>"
+
+
+def _mark(label: float) -> str:
+    if np.isnan(label):
+        return ""
+    return '<span class="lens">✓ lens</span>' if label >= LENS else '<span class="other">✗ non-lens</span>'
+
+
+def _find(images: Images | None, file: str, row: int) -> NDArray[np.uint8] | None:
+    if images is None:
+        return None
+    return images.get(file) if isinstance(images, Mapping) else images[row]
+
+
+def _png(image: NDArray[np.uint8], file: str) -> bytes:
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"{file}: expected uint8 [H, W, 3], got {image.dtype} {image.shape}")
+    stream = io.BytesIO()
+    Image.fromarray(image, mode="RGB").save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _table(report: Report) -> str:
+    (first, *_) = shown_rows(report, ROWS).values()
+    scores = report.scores
+    rows = "\n".join(
+        f'<tr><td class="n">{rank}</td><td>{escape(scores.file[row])}</td><td class="n">'
+        f'{scores.probability[row]:.4f}</td><td class="n">{scores.logit[row]:.2f}</td>'
+        f"<td>{_mark(scores.label[row])}</td></tr>"
+        for rank, row in enumerate(first, start=1)
+    )
+    head = (
+        '<th class="n">Rank</th><th>File</th><th class="n">Probability</th><th class="n">Logit</th><th></th>'
+    )
+    return f'<div class="scroll"><table>\n<tr>{head}</tr>\n{rows}\n</table></div>'
+
+
+def _footer(report: Report) -> str:
+    origin = escape(json.dumps(report.provenance, indent=2, sort_keys=True, default=str))
+    made = (
+        f"<details><summary>How this was made</summary><pre>{origin}</pre></details>"
+        if report.provenance
+        else ""
+    )
+    return f"<footer>{made}<p>Written by mlensing. Nothing is loaded from outside.</p></footer>\n"

@@ -1,0 +1,113 @@
+"""A checkpoint against a labelled split: scores, their report, and pictures of what was found and missed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mlensing.contract import ModelContract
+from mlensing.data.normalise import stretch
+from mlensing.errors import ConfigError, MLensingError
+from mlensing.evaluation.page import shown_rows
+from mlensing.evaluation.report import Report, evaluate_scores
+from mlensing.inference.inputs import Item, fit_to, gather, read_item
+from mlensing.inference.predictor import Predictor, Views
+from mlensing.provenance import provenance
+
+Picture = NDArray[np.uint8]
+SOFTENING, WHITE = 3.0, 0.997
+"""Pictures of linear images: where asinh bends [sky noise], and the quantile that becomes white."""
+
+
+def evaluate_split(
+    checkpoint: str | Path,
+    data_dir: str | Path,
+    *,
+    survey: str | None = None,
+    batch_size: int = 64,
+    views: Views = 1,
+    device: str = "auto",
+    prevalence: float | None = None,
+    resamples: int = 200,
+    seed: int = 0,
+    title: str = "Evaluation",
+) -> tuple[Report, dict[str, Picture]]:
+    """Score every image of a split, in the order of its index, and measure the scores against the labels.
+
+    Arguments:
+        checkpoint: a trained finder.
+        data_dir: folder with an ``index.csv``, or the index itself.
+        survey: preset of files whose header and row name none.
+        batch_size: images a step.
+        views: 8 averages over flips and quarter turns.
+        device: ``auto`` takes a GPU when there is one.
+        prevalence: share of lenses on the sky at which the report states purity.
+        resamples, seed: of the bootstrap.
+        title: head of the report.
+
+    Returns:
+        the report, and RGB pictures [H, W, 3] by file of what its page shows (``evaluation.page.write_page``).
+
+    Raises:
+        ConfigError: no index there.
+        CatalogError: an index that cannot be used, or without labels.
+        ContractError: a checkpoint that cannot be used.
+    """
+    items = gather([_index(Path(data_dir))], survey=survey)
+    predictor = Predictor.load(checkpoint, device)
+    table = predictor.score_items(items, batch_size, views=views)
+    config = {"checkpoint": str(checkpoint), "data_dir": str(data_dir), "survey": survey, "views": views}
+    report = evaluate_scores(
+        [item.label for item in items],
+        table["logit"].to_numpy(),
+        files=[item.file for item in items],
+        seed=seed,
+        resamples=resamples,
+        prevalence=prevalence,
+        title=title,
+        provenance=provenance("evaluate", config, seed),
+    )
+    shown = sorted({row for rows in shown_rows(report).values() for row in rows})
+    return report, pictures([items[row] for row in shown], predictor.contract)
+
+
+def pictures(items: Sequence[Item], contract: ModelContract) -> dict[str, Picture]:
+    """What the network saw of each image, as RGB [H, W, 3] by file; unreadable ones are left out.
+
+    Linear images are shown with the network's own asinh stretch, black at the sky level.
+    """
+    found: dict[str, Picture] = {}
+    for item in items:
+        try:
+            pixels = fit_to(read_item(item), contract, where=item.file)
+        except MLensingError:  # its row has the reason
+            continue
+        found[item.file] = picture(pixels.image, composite=pixels.composite)
+    return found
+
+
+def picture(image: torch.Tensor, *, composite: bool) -> Picture:
+    """Pixels [band, y, x], blue to red, as RGB uint8 [y, x, 3]; other than three bands show the middle one.
+
+    Example:
+        >>> picture(torch.full((3, 32, 32), 255.0), composite=True)[0, 0].tolist()
+        [255, 255, 255]
+    """
+    bands = image if len(image) == 3 else image[len(image) // 2].expand(3, -1, -1)
+    shown = stretch(bands[None], torch.tensor([composite]), SOFTENING)[0]
+    if not composite:
+        shown = shown / shown.flatten().quantile(WHITE).clamp(min=1e-6)
+    rgb = (shown.flip(0).clamp(0, 1) * 255).round().to(torch.uint8)
+    return np.ascontiguousarray(rgb.permute(1, 2, 0).numpy())
+
+
+def _index(path: Path) -> Path:
+    index = path / "index.csv" if path.is_dir() else path
+    if index.suffix.lower() != ".csv" or not index.is_file():
+        problem = "no index.csv there"
+        raise ConfigError(path, problem, "Give the folder of one split, such as O/test/, or its index.")
+    return index

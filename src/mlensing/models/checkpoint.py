@@ -1,0 +1,151 @@
+"""Checkpoint files: weights with the contract they were trained under, read without unpickling.
+
+A checkpoint is a Lightning ``.ckpt`` whose weights stand under ``state_dict`` (the network's with the prefix
+``net.``), beside ``contract`` and ``config`` (JSON strings) and ``format``.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from mlensing.contract import ModelContract
+from mlensing.errors import ContractError
+from mlensing.models import build
+from mlensing.provenance import replacing
+
+FORMAT = 1
+"""Rises when older versions of mlensing could not read a new file."""
+TASKS = ("classification",)
+PREFIX = "net."
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes:
+        path: the file.
+        contract: what the network demands and promises.
+        config: the resolved configuration of its training.
+        content: the whole dictionary, as ``torch.load`` gives it.
+    """
+
+    path: Path
+    contract: ModelContract
+    config: dict[str, Any]
+    content: dict[str, Any] = field(repr=False)
+
+    def network(self) -> nn.Module:
+        """The trained network, in evaluation mode.
+
+        Raises:
+            ContractError: weights that are not those of the architecture the contract names.
+        """
+        net = build(self.contract.name, self.contract, **self.contract.options)
+        state = self.content["state_dict"]
+        weights = {key.removeprefix(PREFIX): state[key] for key in state if key.startswith(PREFIX)}
+        try:
+            net.load_state_dict(weights)
+        except RuntimeError as error:
+            problem = (
+                f"its weights are not those of {self.contract.name} ({str(error).splitlines()[-1].strip()})"
+            )
+            raise ContractError(self.path, problem, "Train again, or take the file it came from.") from error
+        return net.eval()
+
+    def with_contract(self, contract: ModelContract) -> Checkpoint:
+        """The same weights under another contract, written to the same file, whole or not at all."""
+        content = {**self.content, "contract": contract.model_dump_json()}
+        with replacing(self.path) as beside:
+            torch.save(content, beside)
+        return Checkpoint(self.path, contract, self.config, content)
+
+
+def stamp(content: dict[str, Any], contract: ModelContract, config: Mapping[str, Any]) -> None:
+    """Add to a Lightning checkpoint what ``read_checkpoint`` asks for."""
+    content["format"] = FORMAT
+    content["contract"] = contract.model_dump_json()
+    content["config"] = json.dumps(config, default=str)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    remedy = "Give a best.ckpt or last.ckpt that `mlensing train` wrote."
+    if not path.is_file():
+        raise ContractError(path, "there is no such checkpoint", remedy)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or ["no content"])[0][:120]
+        raise ContractError(path, f"not a readable checkpoint ({reason})", remedy) from error
+    needed = {"contract", "config", "format", "state_dict"}
+    if not isinstance(content, dict) or not needed <= content.keys():
+        problem = "it holds tensors but no contract, so nothing says which pixels it takes"
+        raise ContractError(path, problem, f"{remedy} Bare weights can start a training: --init.")
+    return content
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint on the CPU.
+
+    Raises:
+        ContractError: no such file, not a checkpoint (corrupt, empty, foreign), of a newer format, of another
+            task, or with an impossible contract.
+    """
+    path = Path(path)
+    content = _content(path)
+    if not isinstance(content["format"], int) or content["format"] > FORMAT:
+        problem = f"its format is {content['format']}, this version reads up to {FORMAT}"
+        raise ContractError(path, problem, "Install a newer mlensing.")
+    try:
+        raw, config = json.loads(content["contract"]), json.loads(content["config"])
+        if raw.get("task") not in TASKS:
+            problem = f"its task is {raw.get('task')!r}, expected {' or '.join(TASKS)}"
+            raise ContractError(path, problem, "Give a checkpoint of a lens finder.")
+        contract = ModelContract.model_validate(raw)
+    except (ValidationError, json.JSONDecodeError, TypeError, AttributeError) as error:
+        problem = f"its contract is not valid ({'; '.join(str(error).splitlines()[:4])})"
+        raise ContractError(path, problem, "Train again with this version.") from error
+    return Checkpoint(path, contract, config, content)
+
+
+def warm_start(net: nn.Module, path: str | Path) -> list[str]:
+    """Copy into ``net`` the weights of a checkpoint or of a bare ``state_dict`` that fit by name and shape.
+
+    Public torchvision weights load this way, the head and (for other than three bands) the first layer aside.
+
+    Returns:
+        names of the network's tensors that kept their own values.
+
+    Raises:
+        ContractError: unreadable, or nothing fits.
+    """
+    path = Path(path)
+    remedy = "Give a checkpoint or a state_dict (torch.save) of the same architecture, width and stem."
+    if not path.is_file():
+        raise ContractError(path, "there are no such weights", remedy)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise ContractError(path, "not readable as weights", remedy) from error
+    given = content.get("state_dict", content) if isinstance(content, dict) else {}
+    given = {str(key).removeprefix(PREFIX): value for key, value in given.items()}
+    own = net.state_dict()
+    fitting = {key: given[key] for key in own if _same_shape(own[key], given.get(key))}
+    if not any(key.endswith("weight") for key in fitting):
+        raise ContractError(path, "no tensor in it fits the network by name and shape", remedy)
+    net.load_state_dict({**own, **fitting})
+    return sorted(own.keys() - fitting.keys())
+
+
+def _same_shape(own: Tensor, given: object) -> bool:
+    return isinstance(given, Tensor) and own.shape == given.shape

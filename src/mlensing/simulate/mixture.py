@@ -1,0 +1,65 @@
+"""What a simulated sky is made of: surveys, classes and the law of Einstein radii, in a few lines of YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mlensing.errors import ConfigError
+from mlensing.simulate.negatives import NEGATIVES
+
+KINDS = ("lens", *NEGATIVES)
+"""Classes of the simulated sky; a sample's ``kind`` is a position in this list."""
+
+
+class Mixture(BaseModel):
+    """What the simulated sky is made of.
+
+    Attributes:
+        surveys: preset or YAML file -> weight.
+        classes: class -> weight; ``lens`` and the keys of ``NEGATIVES``.
+        bands: band names common to all surveys; None takes each survey's own blue, green and red.
+        size: pixels a side.
+        theta_E: smallest (raised to what the seeing resolves) and largest Einstein radius [arcsec].
+        wide_share: share of deflectors with log-uniform theta_E instead of the natural law.
+        arc_signal: smallest matched-filter S/N of the arcs.
+        dither: largest offset of the central object from the middle [px].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    surveys: dict[str, float] = Field(min_length=1)
+    classes: dict[str, float] = Field(min_length=1)
+    bands: tuple[str, ...] | None = None
+    size: int = Field(default=64, ge=32, le=224)
+    theta_E: tuple[float, float] = (0.5, 5.0)
+    wide_share: float = Field(default=0.5, ge=0, le=1)
+    arc_signal: float = Field(default=30.0, gt=0)
+    dither: float = Field(default=2.0, ge=0)
+
+    @model_validator(mode="after")
+    def _known(self) -> Mixture:
+        unknown = sorted(set(self.classes) - set(KINDS))
+        if unknown:
+            raise ValueError(f"unknown classes {unknown}; known: {', '.join(KINDS)}")
+        weights = (*self.surveys.values(), *self.classes.values())
+        if min(weights) < 0 or sum(self.classes.values()) <= 0 or sum(self.surveys.values()) <= 0:
+            raise ValueError("weights must not be negative and must not all be zero")
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path) -> Mixture:
+        """The mixture of a YAML file.
+
+        Raises:
+            ConfigError: missing file, unknown key, or a value out of range.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise ConfigError(path, "no such file", "Give a mixture such as configs/paper_synthetic.yaml.")
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text()))
+        except (yaml.YAMLError, ValidationError) as error:
+            detail = "; ".join(str(error).splitlines()[:6])
+            raise ConfigError(path, f"not a mixture ({detail})", "Compare configs/paper_synthetic.yaml.") from error

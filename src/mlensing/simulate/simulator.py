@@ -1,0 +1,78 @@
+"""The simulated sky: blocks of labelled cutouts, the same for a (seed, index) however they are asked for.
+
+Samples are always made in whole blocks of ``BLOCK`` consecutive indices, so that neither batch size, worker count nor
+a restart can change a byte.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mlensing.simulate.draws import Draws
+from mlensing.simulate.instrument import Instrument
+from mlensing.simulate.mixture import KINDS, Mixture
+from mlensing.simulate.population import draw_deflectors
+from mlensing.simulate.sky import Block, Sky
+from mlensing.survey import Survey
+
+BLOCK = 32
+RESOLVED = 1.25  # smallest theta_E in widths of the sharpest PSF: below it arcs melt into the lens
+
+
+class Simulator:
+    """Blocks of simulated cutouts.
+
+    Arguments:
+        mixture: what to simulate.
+        seed: of the whole set.
+        device: where to compute.
+
+    Example:
+        >>> mixture = Mixture(surveys={"des": 1}, classes={"lens": 1, "spiral": 1}, size=32)
+        >>> block = Simulator(mixture, seed=1).block(0)
+        >>> block["image"].shape
+        torch.Size([32, 3, 32, 32])
+    """
+
+    def __init__(self, mixture: Mixture, *, seed: int, device: str | torch.device = "cpu") -> None:
+        self.mixture, self.seed, self.device = mixture, seed, torch.device(device)
+        self.surveys = [Survey.load(name) for name in mixture.surveys]
+        self.bands = [mixture.bands or survey.channel_bands() for survey in self.surveys]
+        self._instruments = Instrument.of(self.surveys, self.bands, self.device)
+        self._surveys = torch.tensor(list(mixture.surveys.values()))
+        self._classes = torch.tensor([mixture.classes.get(kind, 0.0) for kind in KINDS])
+
+    def block(self, number: int, *, maps: bool = False) -> Block:
+        """Samples ``BLOCK * number`` to ``BLOCK * (number + 1) - 1``.
+
+        Returns:
+            ``image`` [B, bands, y, x] in flux at zero point 30, ``label`` and ``kind`` (position in ``KINDS``),
+            ``survey`` (position in ``surveys``), ``dx`` [arcsec], the truth (``theta_E``, ``z_lens``, ``z_source``,
+            ``sigma_v``, and for lenses ``arc_signal``, ``magnification``, ``source_magnitude``, else NaN) and, with
+            ``maps``, ``kappa``, ``psi`` [B, y, x] and ``alpha`` [B, 2, y, x].
+        """
+        index = torch.arange(number * BLOCK, (number + 1) * BLOCK, device=self.device)
+        draws = Draws(self.seed, index)
+        survey, kind = draws.choice("survey", self._surveys), draws.choice("kind", self._classes)
+        fine = self._instruments.fine[survey]
+        parts, places = [], []
+        with torch.no_grad():
+            for cells in sorted(set(fine.tolist())):
+                rows = (fine == cells).nonzero()[:, 0]
+                parts.append(self._samples(index[rows], survey[rows], kind[rows], maps=maps))
+                places.append(rows)
+        order = torch.argsort(torch.cat(places))
+        return {key: torch.cat([part[key] for part in parts])[order] for key in parts[0]}
+
+    def _samples(self, index: Tensor, survey: Tensor, kind: Tensor, *, maps: bool) -> Block:
+        """Samples that share a grid."""
+        draws, view = Draws(self.seed, index), self._instruments[survey]
+        smallest = torch.clamp(RESOLVED * view.fwhm.amin(1), min=self.mixture.theta_E[0])
+        limits = (smallest, self.mixture.theta_E[1])
+        galaxies = draw_deflectors(draws, theta_E=limits, wide_share=self.mixture.wide_share)
+        offset = draws.uniform("dither", 2, low=-1.0, high=1.0) * self.mixture.dither * view.pixel_scale[:, None]
+        sky = Sky(draws, view, galaxies, kind, offset, size=self.mixture.size)
+        out = sky.observe(arc_signal=self.mixture.arc_signal)
+        out |= {"label": (kind == 0).float(), "kind": kind, "survey": survey, "dx": view.pixel_scale}
+        return out | (sky.maps() if maps else {})

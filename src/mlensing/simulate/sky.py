@@ -1,0 +1,140 @@
+"""Samples on their way from galaxies to pixels: what is where, its light, its arcs, its maps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mlensing.physics.mass import (
+    PIXEL_MEAN_CORE,
+    shear_deflection,
+    shear_potential,
+    sie_convergence,
+    sie_deflection,
+    sie_potential,
+)
+from mlensing.simulate.draws import Draws
+from mlensing.simulate.instrument import MARGIN, Instrument, convolve, draw_observation
+from mlensing.simulate.lenses import (
+    REFERENCE_MAGNITUDE,
+    draw_brightness,
+    draw_deflector,
+    draw_sources,
+    matched_signal,
+)
+from mlensing.simulate.mixture import KINDS
+from mlensing.simulate.negatives import NEGATIVES
+from mlensing.simulate.population import Galaxies
+from mlensing.simulate.render import axis, render_arcs, render_light
+from mlensing.simulate.scene import Components, early_type, group_members, join, neighbours, stray_light
+
+Block = dict[str, Tensor]
+
+
+class Sky:
+    """Samples of one ``fine`` grid.
+
+    Arguments:
+        draws: of their indices.
+        view: the instrument of each.
+        galaxies: the central galaxy, or the brightness that another central object takes from it.
+        kind: [B] position in ``KINDS``.
+        offset: [B, 2] x, y of the central object [arcsec].
+        size: pixels a side.
+    """
+
+    def __init__(
+        self, draws: Draws, view: Instrument, galaxies: Galaxies, kind: Tensor, offset: Tensor, *, size: int
+    ) -> None:
+        self.draws, self.view, self.kind, self.offset, self.size = draws, view, kind, offset, size
+        massless = kind == KINDS.index("field")
+        self.galaxies = replace(galaxies, theta_E=torch.where(massless, 0.0, galaxies.theta_E))
+        deflector = draw_deflector(draws, self.galaxies)
+        self.deflector = replace(deflector, x=offset[:, 0], y=offset[:, 1])
+        self.observation = draw_observation(draws, view)
+        self.fine = int(view.fine[0])
+        self.spacing = view.pixel_scale / self.fine
+        self.frame = (size + 2 * MARGIN) * self.fine
+
+    def observe(self, *, arc_signal: float) -> Block:
+        """Noisy images and their truth; arcs reach at least this matched-filter S/N."""
+        padded = self.frame + 2 * MARGIN * self.fine
+        transfer = torch.fft.rfft2(self.observation.psf(size=padded, spacing=self.spacing))
+        light = self._pixels(convolve(render_light(self.light(), size=self.frame, spacing=self.spacing), transfer))
+        truth = self._truth()
+        rows = (self.kind == 0).nonzero()[:, 0]
+        if len(rows):
+            light = light.index_add(0, rows, self._arcs(rows, transfer, light, arc_signal, truth))
+        return {"image": self.observation.expose(light, self.draws)} | truth
+
+    def light(self) -> Components:
+        """Everything that shines and is not lensed."""
+        parts = [
+            neighbours(self.draws, self.view, size=self.size),
+            stray_light(self.draws, self.view, size=self.size),
+            group_members(self.draws, self.galaxies, self.view, probability=0.2, size=self.size),
+        ]
+        for number, name in enumerate(KINDS):
+            rows = (self.kind == number).nonzero()[:, 0]
+            if len(rows):
+                build = NEGATIVES.get(name, early_type)
+                made = build(self._some(rows), self.galaxies[rows], self.view[rows])
+                parts.append(made.moved(rows, *self.offset[rows].T))
+        return join(parts)
+
+    def _some(self, rows: Tensor) -> Draws:
+        return Draws(self.draws.seed, self.draws.index[rows])
+
+    def _arcs(self, rows: Tensor, transfer: Tensor, light: Tensor, minimum: float, truth: Block) -> Tensor:
+        """Blurred arcs of the lens rows, their brightness drawn; fills in the truth."""
+        draws = self._some(rows)
+        source = draw_sources(draws, self.galaxies[rows], self.view.bands[rows])
+        arcs = render_arcs(source, self.deflector[rows], size=self.frame, spacing=self.spacing[rows])
+        emitted = torch.zeros_like(arcs[:, :, 0, 0]).index_add(0, source.owner, source.flux)
+        blurred = self._pixels(convolve(arcs, transfer[rows]))
+        signal = matched_signal(blurred, self.observation.noise(light)[rows], light[rows])
+        magnitude = draw_brightness(draws, signal, minimum=minimum)
+        scale = torch.exp((REFERENCE_MAGNITUDE - magnitude) * (0.4 * math.log(10.0)))
+        truth["magnification"][rows] = arcs.sum((1, 2, 3)) / emitted.sum(1)
+        truth["source_magnitude"][rows] = magnitude
+        truth["arc_signal"][rows] = signal * scale
+        return blurred * scale[:, None, None, None]
+
+    def _truth(self) -> Block:
+        g = self.galaxies
+        nan = torch.full_like(g.theta_E, math.nan)
+        truth = {"theta_E": g.theta_E, "z_lens": g.z, "z_source": g.z_source, "sigma_v": g.sigma_v}
+        return truth | {name: nan.clone() for name in ("magnification", "source_magnitude", "arc_signal")}
+
+    def _pixels(self, image: Tensor) -> Tensor:
+        """Sum the fine grid into detector pixels and cut the margin off."""
+        if self.fine > 1:
+            image = torch.nn.functional.avg_pool2d(image, self.fine) * self.fine**2
+        return image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+
+    def maps(self) -> Block:
+        """kappa, psi [arcsec^2] and alpha [arcsec] (x, y) of SIE and shear at pixel centres.
+
+        They are what the central galaxy would do to a source at ``z_source``, whether or not there is one.
+
+        Returns:
+            ``kappa``, ``psi`` [B, size, size], ``alpha`` [B, 2, size, size]; zero for samples without a galaxy.
+        """
+        d = self.deflector
+        line = axis(self.size, self.view.pixel_scale)
+        shape = (len(line), self.size, self.size)
+        x = (line - d.x[:, None])[:, None, :].expand(shape)
+        y = (line - d.y[:, None])[:, :, None].expand(shape)
+        theta_E, q, phi, spacing = (v[:, None, None] for v in (d.theta_E, d.q, d.phi, self.view.pixel_scale))
+        mass, zero = (theta_E > 0).float(), torch.zeros(())
+        sie = {"x0": zero, "y0": zero, "theta_E": theta_E, "q": q, "phi": phi}
+        shear = {"gamma1": d.gamma1[:, None, None] * mass, "gamma2": d.gamma2[:, None, None] * mass}
+        alpha = torch.stack(sie_deflection(x, y, **sie), 1) + torch.stack(shear_deflection(x, y, **shear), 1)
+        return {
+            "kappa": sie_convergence(x, y, **sie, core=PIXEL_MEAN_CORE * spacing),
+            "psi": sie_potential(x, y, **sie) + shear_potential(x, y, **shear),
+            "alpha": alpha,
+        }

@@ -1,0 +1,177 @@
+"""A simulated set on disk: FITS files, ``index.csv`` and ``provenance.json``; resumable, the same bytes every time."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from mlensing.errors import ConfigError
+from mlensing.physics.cosmology import sigma_crit
+from mlensing.provenance import provenance, replacing, write_json
+from mlensing.simulate.fits_template import MAPS, Card, FitsTemplate
+from mlensing.simulate.mixture import KINDS, Mixture
+from mlensing.simulate.simulator import BLOCK, Simulator
+from mlensing.simulate.sky import Block
+
+TRUTH = ("theta_E", "sigma_v", "arc_signal", "magnification", "source_magnitude")
+_PARTS = ".unfinished"
+
+
+def simulate(
+    config: str,
+    *,
+    num_samples: int,
+    output_dir: str = "data/simulated",
+    seed: int = 42,
+    maps: bool = True,
+    num_workers: int | None = None,
+) -> Path:
+    """Write simulated lenses and impostors as FITS, with an index and their truth.
+
+    Interrupted and started again it goes on where it stopped; the result is byte-identical to an uninterrupted run.
+
+    Arguments:
+        config: YAML file that says what to simulate, such as ``configs/paper_synthetic.yaml``.
+        num_samples: how many cutouts.
+        output_dir: folder of ``images/``, ``index.csv`` and ``provenance.json``.
+        seed: of the whole set.
+        maps: write kappa, psi and alpha beside each image.
+        num_workers: processes; None takes one per core.
+
+    Returns:
+        path of ``index.csv``.
+
+    Raises:
+        ConfigError: a bad mixture, or a folder that holds another set.
+    """
+    if num_samples < 1:
+        raise ConfigError("num_samples", f"expected 1 or more, got {num_samples}", "Take 10000.")
+    mixture, folder = Mixture.load(config), Path(output_dir)
+    settings = {"mixture": mixture.model_dump(mode="json"), "num_samples": num_samples, "maps": maps}
+    _claim(folder, provenance("simulate", settings, seed))
+    index = folder / "index.csv"
+    if index.exists():
+        return index
+    parts = folder / _PARTS
+    parts.mkdir(exist_ok=True)
+    blocks = range(math.ceil(num_samples / BLOCK))
+    missing = [number for number in blocks if not _part(parts, number).exists()]
+    work = partial(_write_block, mixture, seed, folder, num_samples, maps)
+    for _ in track(_each(work, missing, num_workers), total=len(missing), **_bar()):
+        pass
+    rows = pd.concat([pd.read_csv(_part(parts, number), dtype=str, keep_default_na=False) for number in blocks])
+    with replacing(index) as beside:
+        rows.to_csv(beside, index=False, lineterminator="\n")
+    for number in blocks:
+        _part(parts, number).unlink()
+    parts.rmdir()
+    return index
+
+
+def _bar() -> dict[str, Any]:
+    return {"description": "simulating", "console": Console(stderr=True)}
+
+
+def _part(parts: Path, number: int) -> Path:
+    return parts / f"{number:06d}.csv"
+
+
+def _claim(folder: Path, record: dict[str, Any]) -> None:
+    """Make the folder this set's own.
+
+    Raises:
+        ConfigError: it holds a set of other settings, or files of another origin.
+    """
+    note = folder / "provenance.json"
+    mine = json.loads(json.dumps({key: record[key] for key in ("config", "seed", "version")}))
+    if note.exists():
+        theirs = json.loads(note.read_text())
+        if {key: theirs.get(key) for key in mine} != mine:
+            remedy = "Give another --output_dir, or delete this one."
+            raise ConfigError(folder, "it holds a set of other settings (see its provenance.json)", remedy)
+        return
+    if (folder / "index.csv").exists():
+        remedy = "Give another --output_dir."
+        raise ConfigError(folder, "it holds an index.csv that simulate did not write", remedy)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(note, record)
+
+
+def _each(work: Any, blocks: list[int], num_workers: int | None) -> Iterator[None]:
+    """Do the work of each block, in processes of one thread each: threads could change the last bits."""
+    count = min(num_workers if num_workers is not None else multiprocessing.cpu_count(), len(blocks))
+    if count <= 1:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield from map(work, blocks)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from pool.imap_unordered(work, blocks)
+
+
+def _write_block(mixture: Mixture, seed: int, folder: Path, num_samples: int, maps: bool, number: int) -> None:
+    """Files of one block, then the part of the index that says they are whole."""
+    simulator = Simulator(mixture, seed=seed)
+    block = simulator.block(number, maps=maps)
+    truth = _truth(simulator, block)
+    template = FitsTemplate(
+        size=mixture.size, bands=block["image"].shape[1], cards=_cards(truth.iloc[0]), maps=maps
+    )
+    planes = {name: block[name.lower()].numpy() for name in (MAPS if maps else ())}
+    images = block["image"].numpy()
+    rows = []
+    for position, index in enumerate(range(number * BLOCK, min((number + 1) * BLOCK, num_samples))):
+        name = f"images/{index // 1000:03d}/sim_{index:07d}.fits"
+        row = truth.iloc[position]
+        content = template.fill(images[position], {k: v[position] for k, v in planes.items()}, _cards(row))
+        with replacing(folder / name) as beside:
+            beside.write_bytes(content)
+        rows.append({"filepath": name, **row.to_dict()})
+    with replacing(_part(folder / _PARTS, number)) as beside:
+        pd.DataFrame(rows).to_csv(beside, index=False, lineterminator="\n", float_format="%.7g")
+
+
+def _truth(simulator: Simulator, block: Block) -> pd.DataFrame:
+    """The index rows of a block, with what is known of each sample."""
+    surveys = [simulator.surveys[i].name for i in block["survey"].tolist()]
+    bands = [",".join(simulator.bands[i]) for i in block["survey"].tolist()]
+    z_lens, z_source = block["z_lens"].double().numpy(), block["z_source"].double().numpy()
+    columns: dict[str, Any] = {
+        "label": block["label"].int().tolist(),
+        "pixel_scale_arcsec": block["dx"].double().numpy().round(6),
+        "sigma_crit": sigma_crit(z_lens, z_source),
+        "z_lens": z_lens,
+        "z_source": z_source,
+        "survey": surveys,
+        "bands": bands,
+        "kind": [KINDS[i] for i in block["kind"].tolist()],
+    }
+    return pd.DataFrame(columns | {name: block[name].double().numpy() for name in TRUTH})
+
+
+def _cards(row: pd.Series[Any]) -> dict[str, Card]:
+    return {
+        "PIXSCALE": float(row["pixel_scale_arcsec"]),
+        "BANDS": str(row["bands"]),
+        "SURVEY": str(row["survey"]),
+        "LABEL": int(row["label"]),
+        "KIND": str(row["kind"]),
+        "Z_LENS": float(row["z_lens"]),
+        "Z_SOURCE": float(row["z_source"]),
+        "SIGMA_CRIT": float(row["sigma_crit"]),
+        "THETA_E": float(row["theta_E"]),
+    }

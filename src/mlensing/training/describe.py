@@ -1,0 +1,97 @@
+"""The contract of a training: what its data and settings promise to whoever uses the network later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Generator, Tensor
+
+import mlensing
+from mlensing.contract import CHANNELS, BandStatistics, ModelContract, Representation
+from mlensing.data.normalise import measure_statistics
+from mlensing.errors import ConfigError, ContractError
+from mlensing.models.checkpoint import read_checkpoint
+from mlensing.provenance import fingerprint
+from mlensing.simulate.mixture import Mixture
+from mlensing.survey import Survey
+from mlensing.training.finder import Compose
+
+SOFTENING = float(ModelContract.model_fields["softening"].default)
+KEPT = ("name", "options", "bands", "input_size", "class_weight_ratio", "training_hash")
+"""What a resumed training must share with its checkpoint."""
+
+
+def new_contract(resume: str | None, **fields: Any) -> ModelContract:
+    """The contract of a new training, or that of the checkpoint it resumes, which must agree.
+
+    Raises:
+        ConfigError: a field out of range.
+        ContractError: another network, other bands, size, weights or data than the checkpoint's.
+    """
+    try:
+        contract = ModelContract(version=mlensing.__version__, **fields)
+    except ValidationError as error:
+        detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError("training", f"settings out of range ({detail})", "Correct them.") from error
+    if resume is None:
+        return contract
+    kept = read_checkpoint(resume).contract
+    for name in KEPT:
+        if getattr(kept, name) != getattr(contract, name):
+            problem = f"it was trained with {name} {getattr(kept, name)}, now {getattr(contract, name)}"
+            raise ContractError(resume, problem, "Resume with the same data and settings, or use --init.")
+    return kept
+
+
+def sky_fields(mixture: Mixture, seed: int) -> dict[str, Any]:
+    """What a simulated sky says in a contract: all but the network and the statistics."""
+    scales = [Survey.load(name).pixel_scale for name in mixture.surveys]
+    share = mixture.classes.get("lens", 0.0) / sum(mixture.classes.values())
+    if not 0 < share < 1:
+        remedy = "Give `lens` and at least one other class a weight."
+        raise ConfigError("mixture", f"the share of lenses is {share:g}", remedy)
+    return {
+        "bands": mixture.bands or CHANNELS,
+        "input_size": mixture.size,
+        "pixel_scale": (min(scales), max(scales)),
+        "prevalence": share,
+        "training_hash": fingerprint(mixture.model_dump_json().encode(), str(seed).encode()),
+    }
+
+
+def statistics(
+    batch: Mapping[str, Tensor], *, composites: float, compose: Compose | None, seed: int
+) -> dict[Representation, BandStatistics]:
+    """Statistics of each representation that training will show the network.
+
+    Arguments:
+        batch: a sample of the training data: ``image`` [B, C, H, W], ``composite`` [B], and what compose needs.
+        composites: share of the linear rows that become composites.
+        compose: makes them.
+        seed: of that.
+    """
+    image, composite = batch["image"], batch["composite"]
+    measured = measure_statistics(image, composite, SOFTENING)
+    if composites > 0 and compose is not None and "linear" in measured:
+        generator = Generator(device=image.device).manual_seed(seed)
+        colour = torch.where(composite[:, None, None, None], image, compose(image, batch, generator))
+        measured |= measure_statistics(colour, torch.ones_like(composite), SOFTENING)
+        if composites >= 1:
+            del measured["linear"]
+    return measured
+
+
+def require_composites(composites: float, bands: tuple[str, ...]) -> None:
+    """Refuse a share out of range, and colour from other than blue, green and red.
+
+    Raises:
+        ConfigError: saying which.
+    """
+    if not 0 <= composites <= 1:
+        raise ConfigError("composites", f"expected a share in [0, 1], got {composites}", "Take 0.5.")
+    if composites > 0 and len(bands) != 3:
+        problem = f"colour composites need three bands, blue to red; there are {len(bands)}"
+        raise ConfigError("composites", problem, "Take composites: 0, or three bands.")

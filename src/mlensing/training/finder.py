@@ -1,0 +1,156 @@
+"""The finder: a network, the pixels it takes and the way it learns, as one Lightning module.
+
+Everything that costs arithmetic (augmentation, colour composites, normalisation) happens in batches on the
+device of the network; loaders only copy raw pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Generator, Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics.classification import BinaryAUROC
+
+from mlensing.contract import ModelContract
+from mlensing.data.augment import augment
+from mlensing.data.normalise import Normaliser
+from mlensing.models.checkpoint import read_checkpoint, stamp
+from mlensing.provenance import fingerprint
+from mlensing.training.losses import total_loss
+from mlensing.training.schedules import warmup_cosine
+
+Compose = Callable[[Tensor, Mapping[str, Tensor], Generator], Tensor]
+"""``(image [B,3,H,W], batch, generator) -> 0..255 [B,3,H,W]``: linear light as some survey's 8-bit colour."""
+
+
+class Finder(LightningModule):
+    """Learns to tell lenses from everything else.
+
+    Arguments:
+        contract: what goes in and what comes out; rides in every checkpoint.
+        net: a network of ``models.build``.
+        lr: peak learning rate of AdamW.
+        weight_decay: on weights only; norms and biases are not decayed.
+        warmup: share of the steps of the linear warm-up before the cosine.
+        loss: weights of the terms of ``losses.LOSSES``.
+        composites: share of the linear rows that become 8-bit colour, drawn anew in every step.
+        compose: makes them; needed when ``composites`` is above 0.
+        shift_px, rotate_deg: ranges of the augmentation [px, degrees].
+        seed: of augmentation, composites and dropout.
+        config: resolved configuration, kept in the checkpoint.
+
+    See also: ``training.fit`` runs it; ``inference.Predictor`` uses what it learned.
+    """
+
+    def __init__(
+        self,
+        contract: ModelContract,
+        net: nn.Module,
+        *,
+        lr: float = 1e-3,
+        weight_decay: float = 1e-4,
+        warmup: float = 0.1,
+        loss: Mapping[str, float] | None = None,
+        composites: float = 0.0,
+        compose: Compose | None = None,
+        shift_px: int = 4,
+        rotate_deg: float = 0.0,
+        seed: int = 42,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.contract, self.config, self.seed = contract, dict(config or {}), seed
+        self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
+        self.composites, self.compose = composites, compose
+        self.shift_px, self.rotate_deg = shift_px, rotate_deg
+        self.loss = total_loss(loss or {"bce": 1.0})
+        self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.normaliser = Normaliser(contract)
+        self.auroc = BinaryAUROC()
+
+    @classmethod
+    def load(cls, path: str | Path) -> Finder:
+        """The finder of a checkpoint, on the CPU, in evaluation mode.
+
+        Raises:
+            ContractError: as ``models.checkpoint.read_checkpoint``.
+        """
+        checkpoint = read_checkpoint(path)
+        return cls(checkpoint.contract, checkpoint.network(), config=checkpoint.config).eval()
+
+    def forward(self, image: Tensor, composite: Tensor) -> Tensor:
+        """Raw image [B, C, H, W] and whether each is a composite [B] -> uncalibrated logit [B]."""
+        pixels = self.normaliser(image, composite)
+        return self.net(pixels.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of one augmented batch, seeded by the step: a resumed run draws what an uninterrupted one would."""
+        generator = self._generator("train", self.global_step, self.global_rank)
+        torch.manual_seed(generator.initial_seed())  # of dropout, which takes no generator
+        image, _ = augment(
+            batch["image"],
+            {},
+            generator,
+            shift_px=self.shift_px,
+            rotate_deg=self.rotate_deg,
+            size=self.contract.input_size,
+        )
+        logit = self(*self._composed(image, batch, generator))
+        loss = self._loss(logit, batch)
+        self.log("train_loss", loss, batch_size=len(logit), on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Loss and ROC area of the validation split."""
+        logit = self.validation_logit(batch, batch_idx)
+        known = ~torch.isnan(batch["label"])
+        self.auroc.update(logit.float().sigmoid()[known], (batch["label"][known] >= 0.5).int())
+        self.log("val_loss", self._loss(logit, batch), batch_size=len(logit), on_epoch=True, sync_dist=True)
+        self.log("val_auroc", self.auroc, on_epoch=True, batch_size=len(logit))
+
+    def validation_logit(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        """Logit [B] without augmentation; the same rows become the same composites every time."""
+        generator = self._generator("val", batch_idx, self.global_rank)
+        return self(*self._composed(batch["image"], batch, generator))  # type: ignore[no-any-return]
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with linear warm-up and cosine, stepped by the batch."""
+        parameters = [p for p in self.net.parameters() if p.requires_grad]
+        decayed, free = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+        groups = [
+            {"params": decayed, "weight_decay": self.weight_decay},
+            {"params": free, "weight_decay": 0.0},
+        ]
+        optimiser = torch.optim.AdamW(groups, lr=self.lr)
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = LambdaLR(optimiser, partial(warmup_cosine, total=total, warmup=self.warmup))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Contract and configuration ride along."""
+        stamp(checkpoint, self.contract, self.config)
+
+    def _loss(self, logit: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        ratio = torch.full((), self.contract.class_weight_ratio, device=logit.device)
+        return self.loss({"logit": logit}, {**batch, "positive_weight": ratio})
+
+    def _composed(
+        self, image: Tensor, batch: Mapping[str, Tensor], generator: Generator
+    ) -> tuple[Tensor, Tensor]:
+        composite = batch["composite"]
+        if self.compose is None or self.composites <= 0:
+            return image, composite
+        draw = torch.rand(len(image), generator=generator, device=image.device)
+        chosen = ~composite & (draw < self.composites)
+        image = torch.where(chosen[:, None, None, None], self.compose(image, batch, generator), image)
+        return image, composite | chosen
+
+    def _generator(self, purpose: str, index: int, rank: int) -> Generator:
+        key = repr((self.seed, purpose, index, rank)).encode()
+        return Generator(device=self.device).manual_seed(int(fingerprint(key), 16))

@@ -1,0 +1,207 @@
+"""Training, from files or straight from the simulator: the functions whose arguments are the command line's flags."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import seed_everything
+
+from mlensing.contract import CHANNELS, ModelContract
+from mlensing.data.module import LensDataModule
+from mlensing.models import build
+from mlensing.models.checkpoint import warm_start
+from mlensing.simulate.mixture import Mixture
+from mlensing.survey import Survey, survey_names
+from mlensing.training.compose import SurveyComposites
+from mlensing.training.describe import new_contract, require_composites, sky_fields, statistics
+from mlensing.training.finder import Finder
+from mlensing.training.live import LiveData
+from mlensing.training.run import Monitor, run, share_cores
+
+MEASURED = 512
+"""Simulated samples that the statistics of the contract are measured on."""
+LEARNING = (
+    "lr", "weight_decay", "warmup", "loss", "composites", "shift_px", "rotate_deg", "seed",
+)  # fmt: skip
+"""Arguments that go to the finder as they are."""
+RUNNING = (
+    "patience", "monitor", "ema", "resume", "log_dir",
+    "accelerator", "devices", "num_nodes", "strategy", "precision",
+)  # fmt: skip
+"""Arguments that go to the run as they are."""
+
+
+def fit(
+    data_dir: str,
+    *,
+    model: str = "resnet18",
+    model_options: dict[str, Any] | None = None,
+    bands: list[str] | None = None,
+    survey: str | None = None,
+    input_size: int = 64,
+    max_epochs: int = 50,
+    batch_size: int = 64,
+    lr: float = 1e-3,
+    weight_decay: float = 1e-4,
+    warmup: float = 0.1,
+    loss: dict[str, float] | None = None,
+    class_weight_ratio: float = 1.0,
+    composites: float = 0.0,
+    shift_px: int = 4,
+    rotate_deg: float = 0.0,
+    ema: float = 0.0,
+    patience: int = 10,
+    monitor: Monitor = "val_loss",
+    init: str | None = None,
+    resume: str | None = None,
+    seed: int = 42,
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    num_workers: int = 0,
+    log_dir: str = "lightning_logs",
+) -> Path:
+    """Train a finder on prepared images.
+
+    Arguments:
+        data_dir: folder with ``train/index.csv`` and ``val/index.csv``, as ``prepare`` writes it.
+        model: architecture, a key of ``mlensing.models.MODELS``.
+        model_options: its options, such as ``{width: 32, stem: stride1, dropout: 0.2}``.
+        bands: input bands in order; None takes blue, green, red of whatever survey.
+        survey: preset of files whose header and index row name none.
+        input_size: pixels a side, 32 to 224.
+        max_epochs: passes over the training split at most.
+        batch_size: images a step and process.
+        lr: peak learning rate of AdamW.
+        weight_decay: of AdamW, on weights only.
+        warmup: share of the steps in which the learning rate rises.
+        loss: weights of the terms of ``mlensing.training.losses.LOSSES``; None is ``{bce: 1.0}``.
+        class_weight_ratio: w_pos / w_neg of the cross-entropy.
+        composites: share of linear images that are turned into 8-bit colour composites, 0 to 1, in the style of
+            ``survey`` or of any preset; their flux must be at AB zero point 30, as the simulator writes it.
+        shift_px: largest shift of the centre in augmentation [px].
+        rotate_deg: largest small rotation in augmentation [degrees].
+        ema: decay of an average of the weights that is validated and kept, such as 0.999; 0 for none.
+        patience: epochs without improvement after which training stops.
+        monitor: what decides which epoch is best.
+        init: weights to start from: a checkpoint or a ``state_dict``.
+        resume: a ``last.ckpt`` to go on from.
+        seed: of weights, order, augmentation and dropout.
+        accelerator: Lightning's: auto, cpu, gpu, ...
+        devices: Lightning's: how many, or which.
+        num_nodes: Lightning's: machines.
+        strategy: Lightning's: auto, ddp, ...
+        precision: arithmetic of the network.
+        num_workers: processes that copy pixels ahead of the network; the cache rarely needs any.
+        log_dir: parent of the folder ``version_N`` of this run.
+
+    Returns:
+        path of ``best.ckpt``.
+
+    Raises:
+        CatalogError, ImageError, ContractError, ConfigError: data, checkpoints or settings that cannot be used.
+    """
+    settings = dict(locals())
+    seed_everything(seed, verbose=False)
+    data = LensDataModule(
+        data_dir, bands=bands or CHANNELS, input_size=input_size, batch_size=batch_size, margin=shift_px,
+        survey=survey, num_workers=num_workers, seed=seed,
+    )  # fmt: skip
+    require_composites(composites, data.bands)
+    data.prepare_data()
+    data.setup("fit")
+    compose = SurveyComposites([Survey.load(name) for name in ([survey] if survey else survey_names())])
+    measured = statistics(data.statistics_sample(), composites=composites, compose=compose, seed=seed)
+    fields = {**data.contract_fields(), "statistics": measured, "class_weight_ratio": class_weight_ratio}
+    contract = new_contract(resume, name=model, options=model_options or {}, **fields)
+    finder = _finder(contract, init, settings, compose=compose)
+    return run(finder, data, command="train", max_epochs=max_epochs, **_trainer(settings))
+
+
+def fit_live(
+    mixture: str,
+    *,
+    draws: int,
+    epoch_draws: int = 4096,
+    validation_draws: int = 1024,
+    model: str = "resnet18",
+    model_options: dict[str, Any] | None = None,
+    batch_size: int = 64,
+    lr: float = 1e-3,
+    weight_decay: float = 1e-4,
+    warmup: float = 0.1,
+    loss: dict[str, float] | None = None,
+    class_weight_ratio: float = 1.0,
+    composites: float = 0.5,
+    shift_px: int = 0,
+    rotate_deg: float = 0.0,
+    ema: float = 0.0,
+    patience: int | None = None,
+    monitor: Monitor = "val_loss",
+    init: str | None = None,
+    resume: str | None = None,
+    seed: int = 42,
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    num_workers: int | None = None,
+    log_dir: str = "lightning_logs",
+) -> Path:
+    """Train a finder on a simulated sky, with no files at all; no sample is seen twice.
+
+    Arguments:
+        mixture: YAML file that says what to simulate, such as ``configs/paper_synthetic.yaml``.
+        draws: simulated samples in all, rounded up to whole epochs.
+        epoch_draws: samples between two validations; each ends with a checkpoint to resume from.
+        validation_draws: samples of the fixed validation set, from another sky than the training's.
+        patience: epochs without improvement after which training stops; None never stops early.
+        shift_px: further centroid shifts than those of the simulated sky [px]; they lay the border open.
+        num_workers: processes that simulate ahead on the CPU; None is 1 there, and 0 on a GPU, which simulates
+            for itself.
+
+    All other arguments are those of ``fit``.
+
+    Returns:
+        path of ``best.ckpt``.
+
+    Raises:
+        ConfigError, ContractError, SurveyError: settings, checkpoints or surveys that cannot be used.
+    """
+    settings = dict(locals())
+    seed_everything(seed, verbose=False)
+    sky = Mixture.load(mixture)
+    fields = {**sky_fields(sky, seed), "class_weight_ratio": class_weight_ratio}
+    require_composites(composites, fields["bands"])
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    workers = int(not on_gpu) if num_workers is None else num_workers
+    share_cores(workers)
+    data = LiveData(
+        sky, seed=seed, batch_size=batch_size, epoch_draws=epoch_draws, validation_draws=validation_draws,
+        device="cuda" if on_gpu and not workers else "cpu", num_workers=workers,
+    )  # fmt: skip
+    compose = SurveyComposites([Survey.load(name) for name in sky.surveys])
+    measured = statistics(data.sample(MEASURED), composites=composites, compose=compose, seed=seed)
+    contract = new_contract(resume, name=model, options=model_options or {}, statistics=measured, **fields)
+    finder = _finder(contract, init, settings, compose=compose)
+    return run(
+        finder, data, command="train", max_epochs=max(1, math.ceil(draws / epoch_draws)),
+        use_distributed_sampler=False, **_trainer(settings),
+    )  # fmt: skip
+
+
+def _finder(contract: ModelContract, init: str | None, settings: dict[str, Any], **more: Any) -> Finder:
+    net = build(contract.name, contract, **contract.options)
+    if init is not None:
+        warm_start(net, init)
+    return Finder(contract, net, config=settings, **{key: settings[key] for key in LEARNING}, **more)
+
+
+def _trainer(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: settings[key] for key in RUNNING}

@@ -1,0 +1,161 @@
+"""Batches straight from the simulator: training without a single file.
+
+Batch i is made of the blocks ``i n`` to ``i n + n - 1`` of the simulated sky, whoever asks for it: workers, ranks
+and restarts cannot change the order, and no block is ever used twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mlensing.errors import ConfigError
+from mlensing.provenance import fingerprint
+from mlensing.simulate.mixture import Mixture
+from mlensing.simulate.simulator import BLOCK, Simulator
+
+Batch = dict[str, Tensor]
+
+
+class SimulatedBatches(Dataset[Batch]):
+    """Item i is the i-th batch of the simulated sky.
+
+    Arguments:
+        mixture: what to simulate.
+        seed: of the whole sky.
+        batch_size: a multiple of the simulator's block.
+        device: where to simulate.
+    """
+
+    def __init__(self, mixture: Mixture, *, seed: int, batch_size: int, device: str = "cpu") -> None:
+        self.mixture, self.seed, self.batch_size, self.device = mixture, seed, batch_size, device
+
+    @cached_property
+    def simulator(self) -> Simulator:
+        """Made where it is first used: in the worker, when there is one."""
+        return Simulator(self.mixture, seed=self.seed, device=self.device)
+
+    def __getitem__(self, index: int) -> Batch:
+        count = self.batch_size // BLOCK
+        blocks = [self.simulator.block(index * count + i) for i in range(count)]
+        batch = {key: torch.cat([block[key] for block in blocks]) for key in blocks[0]}
+        composite = torch.zeros_like(batch["label"], dtype=torch.bool)
+        return {**batch, "composite": composite, "dy": batch["dx"]}
+
+
+class EpochSampler(Sampler[int]):
+    """The next ``batches`` numbers of each epoch; ranks take turns.
+
+    Example:
+        >>> sampler = EpochSampler(3, rank=1, world=2)
+        >>> sampler.set_epoch(1)
+        >>> list(sampler)
+        [7, 9, 11]
+    """
+
+    def __init__(self, batches: int, *, rank: int = 0, world: int = 1) -> None:
+        self.batches, self.rank, self.world, self.epoch = batches, rank, world, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer before each epoch, the first one after a restart included."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        start = self.epoch * self.batches * self.world
+        return iter(range(start + self.rank, start + self.batches * self.world, self.world))
+
+    def __len__(self) -> int:
+        return self.batches
+
+
+class LiveData(LightningDataModule):
+    """Simulated training batches without end, and a fixed set of validation batches from another sky.
+
+    Arguments:
+        mixture: what to simulate.
+        seed: of the training sky; the validation sky's seed is derived from it.
+        batch_size: a multiple of the simulator's block.
+        epoch_draws: samples between two validations (and checkpoints), over all ranks.
+        validation_draws: samples of the validation set.
+        device: where to simulate; with workers it is the CPU.
+        num_workers: processes that simulate ahead; 0 simulates between the training steps.
+
+    Raises:
+        ConfigError: a batch size that blocks do not fill, or epochs shorter than a batch.
+    """
+
+    def __init__(
+        self,
+        mixture: Mixture,
+        *,
+        seed: int,
+        batch_size: int = 64,
+        epoch_draws: int = 4096,
+        validation_draws: int = 1024,
+        device: str = "cpu",
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < BLOCK or batch_size % BLOCK:
+            problem = f"expected a multiple of the simulator's block of {BLOCK}, got {batch_size}"
+            raise ConfigError("batch_size", problem, "Take 64.")
+        if min(epoch_draws, validation_draws) < batch_size:
+            problem = f"epoch_draws={epoch_draws} and validation_draws={validation_draws} must hold a batch"
+            raise ConfigError("epoch_draws", problem, f"Take {batch_size} or more.")
+        self.batch_size, self.epoch_draws, self.num_workers = batch_size, epoch_draws, num_workers
+        other = int(fingerprint(f"validation {seed}".encode())[:7], 16)
+        self.train = SimulatedBatches(mixture, seed=seed, batch_size=batch_size, device=device)
+        self.held_apart = SimulatedBatches(mixture, seed=other, batch_size=batch_size, device=device)
+        self.draws = 0
+        self.validation_batches = validation_draws // batch_size
+
+    @cached_property
+    def validation(self) -> list[Batch]:
+        """The validation batches, simulated once."""
+        return [self.held_apart[i] for i in range(self.validation_batches)]
+
+    def sample(self, count: int) -> Batch:
+        """The first ``count`` training samples (rounded up to whole batches) as one batch."""
+        batches = [self.train[i] for i in range(math.ceil(count / self.batch_size))]
+        return {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches in order; each epoch goes on where the one before it ended."""
+        world = self.trainer.world_size if self.trainer else 1
+        rank = self.trainer.global_rank if self.trainer else 0
+        sampler = EpochSampler(max(self.epoch_draws // (self.batch_size * world), 1), rank=rank, world=world)
+        sampler.set_epoch(self.draws // (sampler.batches * self.batch_size * world))
+        ahead: dict[str, Any] = {}
+        if self.num_workers:  # spawned: a fork of a process that has computed with threads can hang
+            ahead = {"multiprocessing_context": "spawn", "persistent_workers": True, "prefetch_factor": 8}
+        return DataLoader(self.train, batch_size=None, sampler=sampler, num_workers=self.num_workers, **ahead)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The same batches every time."""
+        return DataLoader(self.validation, batch_size=None)  # type: ignore[arg-type]
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many samples the training has used, and in what portions."""
+        world = self.trainer.world_size if self.trainer else 1
+        steps = self.trainer.global_step if self.trainer else 0
+        portions = [self.batch_size, self.epoch_draws, world]
+        return {"draws": steps * self.batch_size * world, "portions": portions}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse to go on in other portions: blocks would be used twice or left out.
+
+        Raises:
+            ConfigError: naming both.
+        """
+        own = self.state_dict()["portions"]
+        if state_dict["portions"] != own:
+            problem = f"batch_size, epoch_draws and processes were {state_dict['portions']}, now {own}"
+            raise ConfigError("resume", problem, "Use those of the checkpoint.")
+        self.draws = int(state_dict["draws"])  # the trainer tells the epoch only after workers read ahead

@@ -1,0 +1,172 @@
+"""One training run: its folder, its trainer, its checkpoints, and the calibration at its end."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+from mlensing.errors import ConfigError
+from mlensing.evaluation.calibration import fit_temperature, remove_class_weight_shift
+from mlensing.models.checkpoint import read_checkpoint
+from mlensing.provenance import provenance, write_json
+from mlensing.training.finder import Finder
+from mlensing.training.progress import EpochProgress
+
+Monitor = Literal["val_loss", "val_auroc"]
+
+
+def run(
+    finder: Finder,
+    data: LightningDataModule,
+    *,
+    command: str,
+    max_epochs: int,
+    patience: int | None,
+    monitor: Monitor,
+    ema: float,
+    resume: str | Path | None,
+    log_dir: str | Path,
+    **trainer: Any,
+) -> Path:
+    """Train, and calibrate the best weights on the validation split.
+
+    Arguments:
+        finder, data: what learns, and from what.
+        command: what the user ran, for the provenance.
+        max_epochs, patience: when to stop: at the latest, and after so many epochs without improvement (None: never).
+        monitor: the figure that decides which epoch is best.
+        ema: decay of the average of the weights that is validated and kept; 0 keeps the weights themselves.
+        resume: a ``last.ckpt`` to go on from, in its own folder.
+        log_dir: parent of the folders ``version_0``, ``version_1``, ...
+        trainer: further arguments of Lightning's ``Trainer``.
+
+    Returns:
+        path of ``best.ckpt``.
+    """
+    folder = run_folder(Path(log_dir), None if resume is None else Path(resume))
+    best = _checkpointing(folder, monitor)
+    mode = "max" if monitor == "val_auroc" else "min"
+    callbacks: list[Callback] = [EpochProgress(folder / "metrics.csv"), *best]
+    if patience is not None:
+        callbacks.append(EarlyStopping(monitor, patience=patience, mode=mode))
+    if ema > 0:
+        callbacks.append(_averaging(ema))
+    with _quiet():
+        loop = Trainer(
+            max_epochs=max_epochs, callbacks=callbacks, logger=False, enable_progress_bar=False,
+            enable_model_summary=False, num_sanity_val_steps=0, **trainer,
+        )  # fmt: skip
+        if loop.is_global_zero:
+            write_json(folder / "provenance.json", provenance(command, finder.config, finder.seed))
+        loop.fit(finder, data, ckpt_path=resume, weights_only=True)
+    path = Path(best[0].best_model_path)
+    if loop.is_global_zero:
+        calibrate(path, data)
+    return path
+
+
+def run_folder(log_dir: Path, resume: Path | None) -> Path:
+    """The folder of this run: that of the checkpoint it resumes, else the next free ``version_N``.
+
+    Raises:
+        ConfigError: a place where no folder can be made.
+    """
+    if resume is not None and resume.parent.name == "checkpoints":
+        return resume.parent.parent
+    taken = [int(p.name[8:]) for p in log_dir.glob("version_*") if p.name[8:].isdigit()]
+    folder = log_dir / f"version_{max(taken, default=-1) + 1}"
+    if (
+        getattr(rank_zero_only, "rank", 0) == 0
+    ):  # the other ranks are told the folder by the checkpoint callback
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise ConfigError(
+                folder, f"cannot make this folder ({error})", "Give another --log_dir."
+            ) from error
+    return folder
+
+
+@torch.no_grad()
+def calibrate(path: Path, data: LightningDataModule) -> float:
+    """Fit the temperature on the validation split and store it in the checkpoint's contract.
+
+    Probabilities are then ``sigmoid((logit - log r) / T)``, r being the class-weight ratio of the loss.
+
+    Returns:
+        the temperature; 1 when the split lacks one of the classes or its logits separate them entirely, for
+        then every sharper temperature would fit better.
+    """
+    finder, checkpoint = Finder.load(path), read_checkpoint(path)
+    ratio = finder.contract.class_weight_ratio
+    pairs = [_known(finder, batch, i) for i, batch in enumerate(data.val_dataloader())]
+    labels, logits = (torch.cat(column).double().numpy() for column in zip(*pairs, strict=True))
+    temperature = 1.0
+    lenses, others = logits[labels >= 0.5], logits[labels < 0.5]
+    if len(lenses) and len(others) and lenses.min() <= others.max():
+        temperature = fit_temperature(remove_class_weight_shift(logits, ratio), labels)
+    checkpoint.with_contract(finder.contract.model_copy(update={"temperature": temperature}))
+    return temperature
+
+
+def _known(finder: Finder, batch: Mapping[str, Tensor], index: int) -> tuple[Tensor, Tensor]:
+    batch = {key: value.cpu() for key, value in batch.items()}
+    known = ~torch.isnan(batch["label"])
+    return batch["label"][known], finder.validation_logit(batch, index)[known]
+
+
+def _checkpointing(folder: Path, monitor: Monitor) -> list[ModelCheckpoint]:
+    """``best.ckpt`` by the monitored figure, then ``last.ckpt``, whose state so includes what was best."""
+    mode = "max" if monitor == "val_auroc" else "min"
+    common: dict[str, Any] = {
+        "dirpath": folder / "checkpoints",
+        "save_on_train_epoch_end": True,
+        "enable_version_counter": False,
+    }
+    best = ModelCheckpoint(filename="best", monitor=monitor, mode=mode, **common)
+    return [best, ModelCheckpoint(filename="last", **common)]
+
+
+def _averaging(decay: float) -> WeightAveraging:
+    """Exponential moving average of weights and running statistics, warmed up as 1 - 9 / (10 + steps)."""
+    if not 0 < decay < 1:
+        raise ConfigError("ema", f"expected a decay in [0, 1), got {decay}", "Take 0.999, or 0 for none.")
+
+    def average(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+        keep = min(decay, (1 + int(count)) / (10 + int(count)))
+        return mean * keep + new * (1 - keep)
+
+    return WeightAveraging(avg_fn=average)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the trainer's banners, tips and advice; errors come through."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        warnings.filterwarnings("ignore", module=r"torchmetrics\.")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def share_cores(num_workers: int) -> None:
+    """Leave a core to each worker that computes: two pools on one set of cores only wait for each other."""
+    if num_workers:
+        torch.set_num_threads(max(1, torch.get_num_threads() - num_workers))
