@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from src.datasets.lens_fits_dataset import LensFITSDataset
 from torch.utils.data import DataLoader
 
 from mlensing.errors import CatalogError, ImageError, MLensingError
-from src.datasets.lens_fits_dataset import LensFITSDataset
 
 RNG = np.random.default_rng(0)
 BANDS = RNG.normal(size=(3, 32, 32)).astype(np.float32)
@@ -77,9 +77,7 @@ def test_samples_batch_with_maps_and_mask(tmp_path: Path) -> None:
     alpha = [fits.ImageHDU(BANDS[k], name=name) for k, name in enumerate(("ALPHA_X", "ALPHA_Y"))]
     for name in "ab":
         write(tmp_path / f"{name}.fits", fits.PrimaryHDU(image), *hdus, *alpha, PIXSCALE=0.2, PIXSCALY=0.3, FILTER="r")
-    dataset = LensFITSDataset(
-        index(tmp_path, "a.fits,0,", "b.fits,,"), maps=("kappa", "psi", "alpha", "mask", "psf")
-    )
+    dataset = LensFITSDataset(index(tmp_path, "a.fits,0,", "b.fits,,"), maps=("kappa", "psi", "alpha", "mask", "psf"))
     batch = next(iter(DataLoader(dataset, batch_size=2)))
     assert dataset.bands == ("r",)
     assert batch["image"].shape == (2, 1, 32, 32) and batch["image"].isfinite().all()

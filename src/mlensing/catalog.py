@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -75,12 +76,12 @@ class Catalog:
         _check_files(catalog, check_files)
         return catalog
 
-    @property
+    @cached_property
     def paths(self) -> list[Path]:
         """The image files, in row order."""
         return [self.folder / str(name) for name in self.table["filepath"]]
 
-    @property
+    @cached_property
     def labels(self) -> NDArray[np.float32]:
         """Labels [row], NaN where there is none."""
         return self.table["label"].to_numpy(dtype=np.float32)
@@ -161,7 +162,9 @@ def _numbers(table: pd.DataFrame, column: str, source: Path) -> pd.Series[float]
     bad = ~empty & ~(np.isfinite(numbers) & (numbers >= low))
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        problem = f"{column} of {table['filepath'].iloc[row]} is {table[column].iloc[row]!r}, not a positive number"
+        problem = (
+            f"{column} of {table['filepath'].iloc[row]} is {str(table[column].iloc[row])!r}, not a positive number"
+        )
         raise CatalogError(source, problem, f"Correct {column}, or leave it empty if unknown.")
     return numbers
 
@@ -173,7 +176,7 @@ def _labels(table: pd.DataFrame, source: Path) -> pd.Series[float]:
     bad = ~empty & ~numbers.between(0.0, 1.0)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        problem = f"label of {table['filepath'].iloc[row]} is {given.iloc[row]!r} ({int(bad.sum())} such rows)"
+        problem = f"label of {table['filepath'].iloc[row]} is {str(given.iloc[row])!r} ({int(bad.sum())} such rows)"
         raise CatalogError(source, problem, "A label is 0, 1 or between; empty or -1 if unknown.")
     return numbers.where(~empty)
 

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from astropy.io import fits
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Networks this small lose time to threads that wait for each other."""
+    torch.set_num_threads(1)
 
 
 def write_split(folder: Path, *, count: int, seed: int, size: int = 32) -> None:
@@ -16,7 +23,7 @@ def write_split(folder: Path, *, count: int, seed: int, size: int = 32) -> None:
     radius = np.hypot(x, y)
     lines = ["filepath,label,pixel_scale_arcsec"]
     for i in range(count):
-        light = 20 * np.exp(-radius / 2) + (i % 2) * 6 * np.exp(-((radius - 8) ** 2) / 3)
+        light = 20 * np.exp(-radius / 2) + (i % 2) * 10 * np.exp(-((radius - 8) ** 2) / 3)
         cube = light[..., None] * [0.5, 1.0, 1.5] + generator.normal(size=(size, size, 3))
         header = fits.Header({"BANDS": "g,r,i", "PIXSCALE": 0.2})
         fits.PrimaryHDU(cube.astype(np.float32), header).writeto(folder / f"{i}.fits")

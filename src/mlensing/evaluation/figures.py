@@ -107,7 +107,7 @@ def roc(report: Report, theme: Theme) -> Figure:
     for rate in (1e-2, 1e-3):
         ax.axvline(rate, color=theme.ink, linewidth=0.8, linestyle=(0, (2, 3)))
     ax.set(xscale="log", xlim=(floor, 1.0), ylim=(0.0, 1.03), xlabel="false positive rate", ylabel="recall")
-    ax.legend(loc="upper left" if _early(fpr, tpr) < 0.5 else "center right")
+    ax.legend(loc="upper left" if _early(fpr, tpr) < 0.5 else "center left")
     return figure
 
 

@@ -123,7 +123,7 @@ def _tpr_within(labels: ArrayLike, scores: ArrayLike, allowed: Callable[[int], f
 
 
 def tpr0(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Highest recall before the first false positive (Metcalf+2019, section 4).
+    """Highest recall before the first false positive (Metcalf+2019).
 
     It depends on the number of non-lenses: state it beside the figure.
 
@@ -135,7 +135,7 @@ def tpr0(labels: ArrayLike, probabilities: ArrayLike) -> float:
 
 
 def tpr10(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Highest recall with fewer than ten false positives (Metcalf+2019, section 4).
+    """Highest recall with fewer than ten false positives (Metcalf+2019).
 
     Example:
         >>> tpr10([1] + [0] * 9 + [1, 0, 1], list(range(13, 0, -1)))

@@ -211,6 +211,19 @@ def _table(files: list[str], columns: list[NDArray[np.float64]], status: list[st
     return pd.DataFrame(content, columns=list(COLUMNS))
 
 
+def newest_checkpoint(log_dir: str | Path = "lightning_logs") -> Path:
+    """``best.ckpt`` of the newest training in ``log_dir``.
+
+    Raises:
+        ConfigError: none there.
+    """
+    found = sorted(Path(log_dir).glob("version_*/checkpoints/best.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        remedy = "Name one with --checkpoint, or train one with mlensing train."
+        raise ConfigError(log_dir, "no trained finder (version_*/checkpoints/best.ckpt) there", remedy)
+    return found[-1]
+
+
 def _channels_last(image: Tensor) -> Tensor:
     return image.contiguous(memory_format=torch.channels_last)
 

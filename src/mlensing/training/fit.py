@@ -11,6 +11,7 @@ from lightning.pytorch import seed_everything
 
 from mlensing.contract import CHANNELS, ModelContract
 from mlensing.data.module import LensDataModule
+from mlensing.errors import ConfigError
 from mlensing.models import build
 from mlensing.models.checkpoint import warm_start
 from mlensing.simulate.mixture import Mixture
@@ -175,6 +176,8 @@ def fit_live(
         ConfigError, ContractError, SurveyError: settings, checkpoints or surveys that cannot be used.
     """
     settings = dict(locals())
+    if draws < 1:
+        raise ConfigError("draws", f"expected at least 1, got {draws}", "Take 40000 or more to learn something.")
     seed_everything(seed, verbose=False)
     sky = Mixture.load(mixture)
     fields = {**sky_fields(sky, seed), "class_weight_ratio": class_weight_ratio}
@@ -191,7 +194,7 @@ def fit_live(
     contract = new_contract(resume, name=model, options=model_options or {}, statistics=measured, **fields)
     finder = _finder(contract, init, settings, compose=compose)
     return run(
-        finder, data, command="train", max_epochs=max(1, math.ceil(draws / epoch_draws)),
+        finder, data, command="train", max_epochs=math.ceil(draws / epoch_draws),
         use_distributed_sampler=False, **_trainer(settings),
     )  # fmt: skip
 

@@ -1,0 +1,189 @@
+"""Scores for files: every input gets its row, whatever state it is in."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from astropy.io import fits
+from PIL import Image
+from torch import nn
+
+from mlensing.contract import ModelContract
+from mlensing.errors import CatalogError, ConfigError, ContractError, ImageError, SurveyError
+from mlensing.inference.predictor import COLUMNS, Predictor, dihedral, head_scores
+
+
+@pytest.fixture(scope="module")
+def predictor(checkpoint: Path) -> Predictor:
+    return Predictor.load(checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def mixed(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """FITS, PNG, JPEG and .npy, good and bad, in a tree."""
+    folder = tmp_path_factory.mktemp("mixed")
+    (folder / "deep").mkdir()
+    generator = np.random.default_rng(0)
+    for name in ("b.fits", "a.fits", "deep/c.fits"):
+        shutil.copy(data_dir / "test" / "0.fits", folder / name)
+    colour = generator.integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(colour).save(folder / "picture.png")
+    Image.fromarray(colour).save(folder / "picture.jpg")
+    np.save(folder / "array.npy", generator.normal(size=(3, 32, 32)).astype(np.float32))
+    (folder / "empty.fits").write_bytes(b"")
+    (folder / "cut.fits").write_bytes((folder / "a.fits").read_bytes()[:3000])
+    (folder / "text.png").write_text("not a picture")
+    fits.PrimaryHDU(np.full((3, 32, 32), np.nan, np.float32)).writeto(folder / "nan.fits")
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def test_every_file_gets_a_row_in_order(predictor: Predictor, mixed: Path) -> None:
+    table = predictor.predict([mixed], survey="cfhtls", batch_size=4)
+    assert tuple(table.columns) == COLUMNS
+    names = [str(Path(file).relative_to(mixed)) for file in table["file"]]
+    bad = ["cut.fits", "empty.fits", "nan.fits", "text.png"]
+    good = ["a.fits", "array.npy", "b.fits", "deep/c.fits", "picture.jpg", "picture.png"]
+    assert names == sorted(good + bad)
+    ok = table["status"] == "ok"
+    assert sorted(np.array(names)[ok]) == good
+    assert table.loc[ok, ["probability", "logit", "uncertainty"]].notna().all(axis=None)
+    assert table.loc[~ok, ["probability", "logit", "uncertainty"]].isna().all(axis=None)
+    assert all(name in status for name, status in zip(table["file"][~ok], table["status"][~ok], strict=True))
+
+
+def test_order_and_duplicates_are_the_callers(predictor: Predictor, mixed: Path) -> None:
+    given = [mixed / "b.fits", mixed / "missing.fits", mixed / "deep", mixed / "b.fits", mixed / "notes.txt"]
+    table = predictor.predict(given, batch_size=2)
+    files = [given[0], given[1], mixed / "deep" / "c.fits", given[3], given[4]]
+    assert list(table["file"]) == [str(path) for path in files]
+    assert table["logit"][0] == pytest.approx(table["logit"][3], rel=1e-5)
+    assert "no such file" in table["status"][1] and "unknown kind" in table["status"][4]
+
+
+def test_an_index_gives_names_scales_and_surveys(predictor: Predictor, data_dir: Path) -> None:
+    table = predictor.predict([data_dir / "test" / "index.csv"])
+    assert list(table["file"]) == [f"{i}.fits" for i in range(16)] and (table["status"] == "ok").all()
+    direct = predictor.predict([data_dir / "test" / "3.fits"])
+    assert direct["logit"][0] == pytest.approx(table["logit"][3], rel=1e-4)
+
+
+def test_batch_size_changes_nothing(predictor: Predictor, data_dir: Path) -> None:
+    tables = [predictor.predict([data_dir / "test"], batch_size=n) for n in (1, 5, 64)]
+    for other in tables[1:]:
+        pd.testing.assert_frame_equal(tables[0], other, rtol=1e-4)
+
+
+def test_probability_is_the_calibrated_logits_sigmoid(
+    predictor: Predictor, data_dir: Path, contract: ModelContract
+) -> None:
+    table = predictor.predict([data_dir / "test"])
+    np.testing.assert_allclose(table["probability"], 1 / (1 + np.exp(-table["logit"])), rtol=1e-9)
+    bare = Predictor(
+        contract.model_copy(update={"class_weight_ratio": 1.0, "temperature": 1.0}), predictor.net
+    )
+    raw = bare.predict([data_dir / "test"])
+    np.testing.assert_allclose(table["logit"], (raw["logit"] - 1.0) / 2.0, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(table["uncertainty"], raw["uncertainty"] / 2.0, rtol=1e-4)
+    rare = predictor.predict([data_dir / "test"], prevalence=0.001)
+    np.testing.assert_allclose(rare["logit"], table["logit"] + np.log(0.001 / 0.999), rtol=1e-5)
+
+
+def test_uncertainty_is_what_sampling_dropout_gives(predictor: Predictor) -> None:
+    net = predictor.net
+    image = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        features = net.features(image)  # type: ignore[operator]
+        _, deviation = head_scores(features, net.head, net.dropout)  # type: ignore[arg-type]
+        torch.manual_seed(0)
+        many = features.expand(40000, -1, -1)
+        sampled = net.head(nn.functional.dropout(many, net.dropout))[..., 0]  # type: ignore[operator,arg-type]
+    torch.testing.assert_close(sampled.std(dim=0), deviation, rtol=0.02, atol=0)
+    torch.testing.assert_close(sampled.mean(dim=0), net(image), rtol=0.1, atol=0.01)
+
+
+def test_without_dropout_there_is_no_uncertainty() -> None:
+    _, deviation = head_scores(torch.randn(2, 4), nn.Linear(4, 1), 0.0)
+    assert (deviation == 0).all()
+
+
+def test_eight_views_are_the_mean_logit_of_the_square(predictor: Predictor) -> None:
+    image = 255 * torch.rand(2, 3, 32, 32)
+    composite = torch.tensor([True, True])  # a linear image's sky is measured on every other row
+    logit, _ = predictor.score(image, composite, views=8)
+    views = [predictor.score(view, composite)[0] for view in dihedral(image)]
+    torch.testing.assert_close(logit, torch.stack(views).mean(dim=0), rtol=1e-3, atol=1e-3)
+    assert len({tuple(view.flatten().tolist()) for view in dihedral(image)}) == 8
+    turned, _ = predictor.score(image.rot90(1, (-2, -1)), composite, views=8)
+    torch.testing.assert_close(logit, turned, rtol=1e-3, atol=1e-3)
+
+
+def write_fits(path: Path, **header: object) -> Path:
+    cube = np.random.default_rng(1).normal(size=(48, 48, 3)).astype(np.float32)
+    fits.PrimaryHDU(cube, fits.Header({"BANDS": "g,r,i", **header})).writeto(path)
+    return path
+
+
+def test_other_scales_are_resampled_or_named(predictor: Predictor, tmp_path: Path) -> None:
+    path = write_fits(tmp_path / "fine.fits", PIXSCALE=0.05)
+    assert predictor.predict([path])["status"][0] == "ok"
+    refused = predictor.predict([path], resample=False)
+    assert "0.050" in refused["status"][0] and np.isnan(refused["logit"][0])
+
+
+def test_where_the_pixel_scale_comes_from(predictor: Predictor, tmp_path: Path) -> None:
+    """The header first, then what the caller says, then the survey; else the pixels are taken as they are."""
+    bare, scaled = write_fits(tmp_path / "bare.fits"), write_fits(tmp_path / "scaled.fits", PIXSCALE=0.2)
+    as_it_is = predictor.predict([bare])["logit"][0]
+    assert predictor.predict([bare], pixel_scale=0.4)["logit"][0] != pytest.approx(as_it_is, rel=1e-3)
+    assert predictor.predict([bare], survey="sdss")["logit"][0] != pytest.approx(as_it_is, rel=1e-3)
+    said = predictor.predict([scaled], pixel_scale=0.4)["logit"][0]
+    assert said == pytest.approx(as_it_is, rel=1e-5)
+
+
+def test_a_representation_it_never_saw_is_named(
+    predictor: Predictor, contract: ModelContract, mixed: Path
+) -> None:
+    linear = contract.model_copy(update={"statistics": {"linear": contract.statistics["linear"]}})
+    table = Predictor(linear, predictor.net).predict([mixed / "picture.png", mixed / "a.fits"])
+    assert "trained on linear" in table["status"][0] and table["status"][1] == "ok"
+
+
+def test_bands_it_cannot_find_are_named(predictor: Predictor, contract: ModelContract, mixed: Path) -> None:
+    other = contract.model_copy(update={"bands": ("u", "g", "r")})
+    status = Predictor(other, predictor.net).predict([mixed / "a.fits"])["status"][0]
+    assert "u,g,r" in status and "g,r,i" in status
+
+
+def test_nothing_given_is_an_empty_table(predictor: Predictor) -> None:
+    table = predictor.predict([])
+    assert tuple(table.columns) == COLUMNS and table.empty
+
+
+def test_mistakes_of_the_whole_call_are_errors(predictor: Predictor, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="no image"):
+        predictor.predict([tmp_path])
+    with pytest.raises(SurveyError, match="dse"):
+        predictor.predict([], survey="dse")
+    with pytest.raises(CatalogError):
+        predictor.predict([tmp_path / "index.csv"])
+    with pytest.raises(ConfigError, match="prevalence"):
+        predictor.predict([], prevalence=1.0)
+    with pytest.raises(ConfigError, match="pixel_scale"):
+        predictor.predict([], pixel_scale=-1.0)
+    with pytest.raises(ConfigError, match="batch_size"):
+        predictor.predict([], batch_size=0)
+    with pytest.raises(ConfigError, match="views"):
+        predictor.predict([], views=2)  # type: ignore[arg-type]
+    with pytest.raises(ContractError, match=r"x\.ckpt"):
+        Predictor.load(tmp_path / "x.ckpt")
+
+
+def test_an_absent_device_is_named(checkpoint: Path) -> None:
+    with pytest.raises(ConfigError, match="abacus"):
+        Predictor.load(checkpoint, device="abacus")
