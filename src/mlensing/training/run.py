@@ -61,7 +61,7 @@ def run(
         callbacks.append(EarlyStopping(monitor, patience=patience, mode=mode))
     if ema > 0:
         callbacks.append(_averaging(ema))
-    with _quiet():
+    with quiet():
         loop = Trainer(
             max_epochs=max_epochs, callbacks=callbacks, logger=False, enable_progress_bar=False,
             enable_model_summary=False, num_sanity_val_steps=0, **trainer,
@@ -150,7 +150,7 @@ def _averaging(decay: float) -> WeightAveraging:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the trainer's banners, tips and advice; errors come through."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
