@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ SMALL: dict[str, Any] = {
     "model_options": {"width": 4},
     "accelerator": "cpu",
 }
+
+
+@pytest.fixture(autouse=True)
+def few_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[fit_live.__module__], "MEASURED", 4 * BLOCK)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def head_scores(features: Tensor, head: nn.Linear, dropout: float) -> tuple[Tens
         >>> head = nn.Linear(2, 1)
         >>> _ = head.weight.data.fill_(1.0), head.bias.data.zero_()
         >>> logit, sd = head_scores(torch.tensor([[3.0, 4.0]]), head, 0.5)
-        >>> float(logit), float(sd)
+        >>> logit.item(), sd.item()
         (7.0, 5.0)
     """
     terms = features * head.weight[0]
@@ -217,7 +217,9 @@ def newest_checkpoint(log_dir: str | Path = "lightning_logs") -> Path:
     Raises:
         ConfigError: none there.
     """
-    found = sorted(Path(log_dir).glob("version_*/checkpoints/best.ckpt"), key=lambda path: path.stat().st_mtime)
+    found = sorted(
+        Path(log_dir).glob("version_*/checkpoints/best.ckpt"), key=lambda path: path.stat().st_mtime
+    )
     if not found:
         remedy = "Name one with --checkpoint, or train one with mlensing train."
         raise ConfigError(log_dir, "no trained finder (version_*/checkpoints/best.ckpt) there", remedy)

@@ -62,6 +62,7 @@ class ResNet(nn.Module):
         dropout: probability with which a feature is dropped before the linear head, in training mode only.
 
     Example:
+        >>> import torch
         >>> net = ResNet((1, 1, 1, 1), bands=3, width=8, stem="stride2", dropout=0.2)
         >>> net(torch.zeros(2, 3, 32, 32)).shape
         torch.Size([2])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -58,10 +59,8 @@ class Draws:
 
     def bits(self, name: str, *shape: int) -> Tensor:
         """Random int64 of all 64 bits."""
-        count = math.prod(shape)
-        counter = torch.arange(1, count + 1, device=self.index.device) * _GOLDEN
-        stream = splitmix64(self._keys + _signed(zlib.crc32(name.encode()) * _MIX_1))
-        return splitmix64(stream[:, None] + counter).view(len(self), *shape)
+        counters = _counters(name, math.prod(shape), self.index.device)
+        return splitmix64(self._keys[:, None] + counters).view(len(self), *shape)
 
     def uniform(self, name: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Uniform in (low, high)."""
@@ -86,6 +85,13 @@ class Draws:
     def chance(self, name: str, probability: float | Tensor, *shape: int) -> Tensor:
         """True with this probability; bool."""
         return self.uniform(name, *shape) < probability
+
+
+@lru_cache(maxsize=1024)
+def _counters(name: str, count: int, device: torch.device) -> Tensor:
+    """Counters of one named draw: steps of the golden ratio from a start that the name decides."""
+    start = splitmix64(torch.tensor([zlib.crc32(name.encode())]))
+    return (start + torch.arange(1, count + 1) * _GOLDEN).to(device)
 
 
 def _signed(seed: int) -> int:

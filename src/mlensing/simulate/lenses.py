@@ -15,9 +15,9 @@ from mlensing.simulate.scene import Components, components, galaxy_flux, join
 REFERENCE_MAGNITUDE = 25.0
 """r magnitude at which sources are rendered before their brightness is drawn."""
 
-SOURCE_DISC = 0.6
+SOURCE_DISC = 0.55
 """Sources lie within this share of theta_E of the axis: inside the cut of every SIE drawn here, where an SIS magnifies
-by 2 / 0.6 = 3.3 or more and makes two images at least."""
+by 2 / 0.55 = 3.6 or more and makes two images at least."""
 
 BRIGHTEST = 19.5  # unlensed r magnitude of the brightest source
 HIDING = 0.4
@@ -27,25 +27,28 @@ SLOPE = 0.45  # of the number counts, d log10 N / dm
 def draw_deflector(draws: Draws, galaxies: Galaxies) -> Deflector:
     """SIE that follows the galaxy's light with scatter, plus external shear.
 
-    Axis ratios of mass and light correlate and their axes align within about 10 degrees (Koopmans+2006); the shear
-    is Rayleigh with a scale of 0.04.
+    Axis ratios of mass and light correlate and their axes align within about 10 degrees (Koopmans+2006). Beyond
+    1.5 arcsec the mass is more and more a group's, flatter and in stronger shear: long arcs on one side.
     """
     zero = torch.zeros_like(galaxies.theta_E)
+    group = ((galaxies.theta_E - 1.5) / 2.0).clamp(0.0, 1.0)
+    flattening = (1 - galaxies.q) * draws.uniform("mass/q", low=0.5, high=1.1)
+    shear = 0.04 + 0.05 * group
     return Deflector(
         x=zero,
         y=zero,
         theta_E=galaxies.theta_E,
-        q=(1 - (1 - galaxies.q) * draws.uniform("mass/q", low=0.5, high=1.1)).clamp(0.45, 0.99),
-        phi=galaxies.phi + 0.15 * draws.normal("mass/phi"),
-        gamma1=0.04 * draws.normal("mass/gamma1"),
-        gamma2=0.04 * draws.normal("mass/gamma2"),
+        q=(1 - flattening - 0.3 * group * draws.uniform("mass/group_q")).clamp(0.45, 0.99),
+        phi=galaxies.phi + (0.15 + group) * draws.normal("mass/phi"),
+        gamma1=shear * draws.normal("mass/gamma1"),
+        gamma2=shear * draws.normal("mass/gamma2"),
     )
 
 
 def draw_sources(draws: Draws, galaxies: Galaxies, bands: Tensor) -> Components:
-    """A star-forming galaxy behind each deflector, often with a clump, at ``REFERENCE_MAGNITUDE``; ``bands`` [B, bands].
+    """A star-forming galaxy behind each deflector, often with a clump, at ``REFERENCE_MAGNITUDE``.
 
-    One in seven is red: arcs as yellow as the lens exist.
+    One in seven is red: arcs as yellow as the lens exist. ``bands`` [B, bands] as ``Instrument.bands``.
     """
     distance = galaxies.theta_E * SOURCE_DISC * torch.sqrt(draws.uniform("source/distance"))
     angle = draws.uniform("source/azimuth", high=2 * math.pi)
@@ -54,7 +57,7 @@ def draw_sources(draws: Draws, galaxies: Galaxies, bands: Tensor) -> Components:
     blue = galaxy_flux(draws, "source", "star_forming", magnitude, galaxies.z_source, bands)
     red = galaxy_flux(draws, "source/red", "disc", magnitude, galaxies.z_source.clamp(max=1.0), bands)
     flux = torch.where(draws.chance("source/is_red", 0.14)[:, None], red, blue)
-    radius = 0.22 * 10 ** (0.2 * draws.normal("source/size"))
+    radius = 0.25 * 10 ** (0.2 * draws.normal("source/size"))
     clump = torch.where(draws.chance("source/clumpy", 0.4), draws.uniform("clump/share", low=0.05, high=0.4), 0.0)
     body = components(
         flux * (1 - clump)[:, None],

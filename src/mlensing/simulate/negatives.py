@@ -33,8 +33,9 @@ def companions(draws: Draws, galaxies: Galaxies, view: Instrument) -> Components
     magnitude = (view.depth[:, None] - 1.6 + 1.1 * torch.log(draws.uniform("companions/bright", slots))).clamp(min=18.5)
     z = draws.uniform("companions/z", slots, low=0.3, high=2.5)
     blue = galaxy_flux(draws, "companions", "star_forming", magnitude, z, view.bands)
-    red = galaxy_flux(draws, "companions/red", "disc", magnitude, z.clamp(max=1.0), view.bands)
-    is_red = draws.chance("companions/is_red", 0.2, slots)[..., None]
+    own_z = galaxies.z[:, None].expand_as(magnitude)
+    red = galaxy_flux(draws, "companions/red", "early", magnitude, own_z, view.bands)
+    is_red = draws.chance("companions/is_red", 0.3, slots)[..., None]
     active = draws.chance("companions/active", 0.35, slots)
     active[:, 0] = True
     extra = components(

@@ -18,9 +18,11 @@ from mlensing.simulate.scene import Components
 
 ARC_SAMPLES = 4
 PATCHES = ((9, 4), (3, 12))  # (pixels a side, samples a side) around each centre, coarse to fine
+CHUNK = 96  # components at once: more than the caches hold is slower
 COMPACT = 25  # pixels a side that hold a small component whole
 REACH = 2.5  # half-light radii, times 1 + n, beyond which a small component's light is left out
-SOURCE_REACH = 6.0  # half-light radii of a source that are traced: 2e-4 of the centre's brightness for n = 1
+SOURCE_REACH = 4.5  # half-light radii of a source that are traced: to 5e-4 of the centre's brightness
+ARC_CHUNK = 4096  # pixels traced at once: more than the caches hold is slower
 
 
 @dataclass
@@ -128,18 +130,27 @@ def render_light(c: Components, *, size: int, spacing: Tensor) -> Tensor:
     Returns:
         [B, bands, size, size] in the flux units of ``c.flux``.
     """
-    own = spacing[c.owner]
+    image = c.flux.new_zeros(len(spacing) * c.flux.shape[1], size**2)
+    for start in range(0, len(c), CHUNK):
+        part = c[torch.arange(start, min(start + CHUNK, len(c)), device=c.x.device)]
+        own = spacing[part.owner]
+        share = c.flux.new_zeros(len(spacing), c.flux.shape[1], len(part))
+        share[part.owner, :, torch.arange(len(part), device=own.device)] = part.flux * own[:, None] ** 2
+        image.addmm_(share.flatten(0, 1), _units(part, size, own).flatten(1))
+    return image.view(len(spacing), -1, size, size)
+
+
+def _units(c: Components, size: int, spacing: Tensor) -> Tensor:
+    """Mean surface brightness of unit flux in every pixel; [M, size, size]."""
     unit = torch.zeros(len(c), size, size, device=c.x.device)
-    wide = (REACH * (1 + c.n) * c.radius > COMPACT // 2 * own).nonzero()[:, 0]
-    line = axis(size, own[wide])
+    is_wide = REACH * (1 + c.n) * c.radius > COMPACT // 2 * spacing
+    wide, narrow = is_wide.nonzero()[:, 0], (~is_wide).nonzero()[:, 0]
+    line = axis(size, spacing[wide])
     unit[wide] = unit_brightness(c[wide], (line - c.x[wide, None])[:, None, :], (line - c.y[wide, None])[:, :, None])
-    narrow = torch.ones_like(own, dtype=torch.bool).index_fill(0, wide, False)
-    for pixels, fine in ((COMPACT, 1), *PATCHES):
-        rows = narrow.nonzero()[:, 0] if fine == 1 else torch.arange(len(c), device=own.device)
-        _refine(unit, rows, c[rows], size, own[rows, None], pixels, fine)
-    share = c.flux.new_zeros(len(spacing), c.flux.shape[1], len(c))
-    share[c.owner, :, torch.arange(len(c), device=c.x.device)] = c.flux * own[:, None] ** 2
-    return (share.flatten(0, 1) @ unit.flatten(1)).view(len(spacing), -1, size, size)
+    everyone = torch.arange(len(c), device=c.x.device)
+    for rows, pixels, fine in ((narrow, COMPACT, 1), *((everyone, *patch) for patch in PATCHES)):
+        _refine(unit, rows, c[rows], size, spacing[rows, None], pixels, fine)
+    return unit
 
 
 def _refine(unit: Tensor, rows: Tensor, c: Components, size: int, spacing: Tensor, pixels: int, fine: int) -> None:
@@ -159,29 +170,37 @@ def _refine(unit: Tensor, rows: Tensor, c: Components, size: int, spacing: Tenso
     unit.view(-1)[flat[inside]] = mean[inside]
 
 
-def render_arcs(source: Components, deflector: Deflector, *, size: int, spacing: Tensor) -> Tensor:
+def render_arcs(source: Components, deflector: Deflector, *, size: int, spacing: Tensor, fine: int) -> Tensor:
     """Flux per pixel of lensed sources (surface brightness is conserved along the ray).
 
     Arguments:
         source: positions in the source plane relative to the deflector's centre [arcsec]; owner = sample.
         spacing: [B] grid spacing of each sample [arcsec].
+        fine: grid cells per detector pixel a side; the more, the fewer samples each needs.
 
     Returns:
         [B, bands, size, size].
     """
-    lens, own = deflector[source.owner], spacing[source.owner]
-    which, pixel = _near_source(source, lens, size, own)
-    inner = (torch.arange(ARC_SAMPLES, device=pixel.device) + 0.5) / ARC_SAMPLES - 0.5
-    sub_y, sub_x = torch.meshgrid(inner, inner, indexing="ij")
-    lens, near, step = lens[which], source[which], own[which, None]
-    x = ((pixel % size - (size - 1) / 2)[:, None] + sub_x.reshape(-1)) * step - lens.x[:, None]
-    y = ((pixel // size - (size - 1) / 2)[:, None] + sub_y.reshape(-1)) * step - lens.y[:, None]
-    bx, by = lens.source_position(x, y)
-    brightness = unit_brightness(near, bx - near.x[:, None], by - near.y[:, None])
-    flux = brightness.mean(1, keepdim=True) * step**2 * near.flux
-    image = flux.new_zeros(len(spacing) * size**2, flux.shape[1])
-    image.index_add_(0, near.owner * size**2 + pixel, flux)
+    which, pixel = _near_source(source, deflector[source.owner], size, spacing[source.owner])
+    samples = max(2, ARC_SAMPLES // fine)
+    image = source.flux.new_zeros(len(spacing) * size**2, source.flux.shape[1])
+    for start in range(0, len(pixel), ARC_CHUNK):
+        some, there = which[start : start + ARC_CHUNK], pixel[start : start + ARC_CHUNK]
+        near = source[some]
+        flux = _arc_flux(near, deflector[near.owner], there, size, spacing[near.owner, None], samples)
+        image.index_add_(0, near.owner * size**2 + there, flux)
     return image.view(len(spacing), size, size, -1).permute(0, 3, 1, 2)
+
+
+def _arc_flux(source: Components, lens: Deflector, pixel: Tensor, size: int, spacing: Tensor, samples: int) -> Tensor:
+    """Flux [N, bands] of source k in pixel k, from ``samples`` x ``samples`` rays."""
+    inner = (torch.arange(samples, device=pixel.device) + 0.5) / samples - 0.5
+    sub_y, sub_x = torch.meshgrid(inner, inner, indexing="ij")
+    x = ((pixel % size - (size - 1) / 2)[:, None] + sub_x.reshape(-1)) * spacing - lens.x[:, None]
+    y = ((pixel // size - (size - 1) / 2)[:, None] + sub_y.reshape(-1)) * spacing - lens.y[:, None]
+    bx, by = lens.source_position(x, y)
+    brightness = unit_brightness(source, bx - source.x[:, None], by - source.y[:, None])
+    return brightness.mean(1, keepdim=True) * spacing**2 * source.flux
 
 
 def _near_source(source: Components, lens: Deflector, size: int, spacing: Tensor) -> tuple[Tensor, Tensor]:

@@ -160,9 +160,13 @@ def neighbours(draws: Draws, view: Instrument, *, size: int) -> Components:
 
 
 def group_members(draws: Draws, galaxies: Galaxies, view: Instrument, *, probability: float, size: int) -> Components:
-    """Red companions at the central galaxy's redshift, for a share ``probability`` of the samples."""
+    """Red companions at the central galaxy's redshift.
+
+    A share ``probability`` of the samples has them, more where theta_E is that of a group.
+    """
     slots = 4
-    in_group = draws.chance("group", probability)[:, None]
+    rich = (0.25 * (galaxies.theta_E - 1.5)).clamp(0.0, 0.5)
+    in_group = draws.chance("group", probability + rich)[:, None]
     x, y = around(draws, "group", slots, 1.5, 0.45 * size * view.pixel_scale[:, None])
     magnitude = galaxies.magnitude_r[:, None] + draws.uniform("group/fainter", slots, low=-0.2, high=3.0)
     flux = galaxy_flux(draws, "group", "early", magnitude, galaxies.z[:, None].expand_as(magnitude), view.bands)

@@ -16,8 +16,8 @@ from mlensing.simulate.population import draw_deflectors
 from mlensing.simulate.sky import Block, Sky
 from mlensing.survey import Survey
 
-BLOCK = 32
-RESOLVED = 1.25  # smallest theta_E in widths of the sharpest PSF: below it arcs melt into the lens
+BLOCK = 64
+RESOLVED = 1.4  # smallest theta_E in widths of the sharpest PSF: below it arcs melt into the lens
 
 
 class Simulator:
@@ -32,7 +32,7 @@ class Simulator:
         >>> mixture = Mixture(surveys={"des": 1}, classes={"lens": 1, "spiral": 1}, size=32)
         >>> block = Simulator(mixture, seed=1).block(0)
         >>> block["image"].shape
-        torch.Size([32, 3, 32, 32])
+        torch.Size([64, 3, 32, 32])
     """
 
     def __init__(self, mixture: Mixture, *, seed: int, device: str | torch.device = "cpu") -> None:

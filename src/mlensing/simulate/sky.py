@@ -75,7 +75,7 @@ class Sky:
         parts = [
             neighbours(self.draws, self.view, size=self.size),
             stray_light(self.draws, self.view, size=self.size),
-            group_members(self.draws, self.galaxies, self.view, probability=0.2, size=self.size),
+            group_members(self.draws, self.galaxies, self.view, probability=0.15, size=self.size),
         ]
         for number, name in enumerate(KINDS):
             rows = (self.kind == number).nonzero()[:, 0]
@@ -92,7 +92,8 @@ class Sky:
         """Blurred arcs of the lens rows, their brightness drawn; fills in the truth."""
         draws = self._some(rows)
         source = draw_sources(draws, self.galaxies[rows], self.view.bands[rows])
-        arcs = render_arcs(source, self.deflector[rows], size=self.frame, spacing=self.spacing[rows])
+        lens, spacing = self.deflector[rows], self.spacing[rows]
+        arcs = render_arcs(source, lens, size=self.frame, spacing=spacing, fine=self.fine)
         emitted = torch.zeros_like(arcs[:, :, 0, 0]).index_add(0, source.owner, source.flux)
         blurred = self._pixels(convolve(arcs, transfer[rows]))
         signal = matched_signal(blurred, self.observation.noise(light)[rows], light[rows])

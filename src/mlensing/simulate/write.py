@@ -128,9 +128,7 @@ def _write_block(mixture: Mixture, seed: int, folder: Path, num_samples: int, ma
     simulator = Simulator(mixture, seed=seed)
     block = simulator.block(number, maps=maps)
     truth = _truth(simulator, block)
-    template = FitsTemplate(
-        size=mixture.size, bands=block["image"].shape[1], cards=_cards(truth.iloc[0]), maps=maps
-    )
+    template = FitsTemplate(size=mixture.size, bands=block["image"].shape[1], cards=_cards(truth.iloc[0]), maps=maps)
     planes = {name: block[name.lower()].numpy() for name in (MAPS if maps else ())}
     images = block["image"].numpy()
     rows = []

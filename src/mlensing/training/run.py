@@ -71,7 +71,7 @@ def run(
         loop.fit(finder, data, ckpt_path=resume, weights_only=True)
     path = Path(best[0].best_model_path)
     if loop.is_global_zero:
-        calibrate(path, data)
+        calibrate(path, data, loop.strategy.root_device)
     return path
 
 
@@ -98,7 +98,7 @@ def run_folder(log_dir: Path, resume: Path | None) -> Path:
 
 
 @torch.no_grad()
-def calibrate(path: Path, data: LightningDataModule) -> float:
+def calibrate(path: Path, data: LightningDataModule, device: torch.device | str = "cpu") -> float:
     """Fit the temperature on the validation split and store it in the checkpoint's contract.
 
     Probabilities are then ``sigmoid((logit - log r) / T)``, r being the class-weight ratio of the loss.
@@ -107,10 +107,10 @@ def calibrate(path: Path, data: LightningDataModule) -> float:
         the temperature; 1 when the split lacks one of the classes or its logits separate them entirely, for
         then every sharper temperature would fit better.
     """
-    finder, checkpoint = Finder.load(path), read_checkpoint(path)
+    finder, checkpoint = Finder.load(path).to(device), read_checkpoint(path)
     ratio = finder.contract.class_weight_ratio
     pairs = [_known(finder, batch, i) for i, batch in enumerate(data.val_dataloader())]
-    labels, logits = (torch.cat(column).double().numpy() for column in zip(*pairs, strict=True))
+    labels, logits = (torch.cat(column).double().cpu().numpy() for column in zip(*pairs, strict=True))
     temperature = 1.0
     lenses, others = logits[labels >= 0.5], logits[labels < 0.5]
     if len(lenses) and len(others) and lenses.min() <= others.max():
@@ -120,7 +120,7 @@ def calibrate(path: Path, data: LightningDataModule) -> float:
 
 
 def _known(finder: Finder, batch: Mapping[str, Tensor], index: int) -> tuple[Tensor, Tensor]:
-    batch = {key: value.cpu() for key, value in batch.items()}
+    batch = {key: value.to(finder.device) for key, value in batch.items()}
     known = ~torch.isnan(batch["label"])
     return batch["label"][known], finder.validation_logit(batch, index)[known]
 

@@ -1,0 +1,252 @@
+"""Batches of the prepared splits, for Lightning or for a plain loop.
+
+A batch is a dict: ``image`` [B, C, S, S] raw (not stretched, not augmented), ``label`` [B], ``composite`` [B] bool,
+``dx``, ``dy`` [B] arcsec/px. Rows without a label are left out, and counted aloud.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_only
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mlensing.catalog import Catalog
+from mlensing.contract import CHANNELS, ModelContract
+from mlensing.data.cache import Cache, CacheSettings
+from mlensing.data.normalise import KINDS, measure_statistics
+from mlensing.errors import CatalogError, ConfigError
+from mlensing.provenance import fingerprint
+
+Batch = dict[str, Tensor]
+
+MEASURED = 2048
+"""Images that the statistics are measured on: their standard error is then far below one percent of the noise."""
+
+
+class CachedSplit(Dataset[Batch]):
+    """The labelled images of one index, read from its cache a batch at a time.
+
+    Arguments:
+        csv_path: the index.
+        settings: bands, size (margin included) and scales of the cache.
+        size: pixels a side of what is read; all that is stored without it.
+        cache_dir: where the cache lies; beside the index without it.
+        keep_unlabelled: keep rows without a label (their label is NaN).
+
+    Raises:
+        CatalogError: no row is left.
+        ImageError, ContractError: as ``Cache.open``.
+    """
+
+    def __init__(
+        self,
+        csv_path: Path,
+        settings: CacheSettings,
+        *,
+        size: int | None = None,
+        cache_dir: Path | None = None,
+        keep_unlabelled: bool = False,
+    ) -> None:
+        self.catalog = Catalog.read(csv_path)
+        self.cache = Cache.open(self.catalog, settings, cache_dir)
+        self.size = size
+        labelled = ~np.isnan(self.cache.label)
+        self.rows = np.flatnonzero(labelled | keep_unlabelled)
+        self.unlabelled = int((~labelled).sum())
+        if not len(self.rows):
+            raise CatalogError(csv_path, "no labelled rows", "Fill the column label: 1 for lenses, 0 for others.")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Batch:
+        return {name: values[0] for name, values in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """A whole batch in one read; the loader must pass it on as it is (``collate_fn=as_it_is``)."""
+        rows = self.rows[np.asarray(indices)]
+        cache = self.cache
+        columns: dict[str, NDArray[Any]] = {
+            "image": cache.read(rows, self.size),
+            "label": cache.label[rows],
+            "composite": cache.composite[rows],
+            "dx": cache.dx[rows],
+            "dy": cache.dy[rows],
+        }
+        return {name: torch.from_numpy(values) for name, values in columns.items()}
+
+    @property
+    def files(self) -> list[Path]:
+        """The image file of each row."""
+        paths = self.catalog.paths
+        return [paths[row] for row in self.rows]
+
+    @property
+    def labels(self) -> NDArray[np.float32]:
+        """The label of each row."""
+        return self.cache.label[self.rows]
+
+
+def as_it_is(batch: Any) -> Any:
+    """Collation of what is a batch already."""
+    return batch
+
+
+class LensDataModule(LightningDataModule):
+    """The splits that ``prepare`` wrote, as data loaders.
+
+    Arguments:
+        data_dir: folder with ``train``, ``val`` and ``test``, each with an ``index.csv``; or, for testing, one split.
+        bands: band names, or blue, green, red for any survey.
+        input_size: pixels a side.
+        batch_size: images a batch.
+        margin: further pixels on each side of training images, for centroid shifts: hand ``size=input_size`` to
+            ``augment`` then.
+        survey: preset for files whose header and row name none.
+        scale_range: pixel scales kept as they are, others are resampled [arcsec/px]; None keeps all.
+        num_workers: reading processes; none are needed, as the cache is fast.
+        seed: of the order of training images.
+        cache_dir: where to keep the caches; beside each index without it.
+
+    Raises:
+        ConfigError: a split that is not there.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | Path,
+        *,
+        bands: Sequence[str] = CHANNELS,
+        input_size: int = 64,
+        batch_size: int = 64,
+        margin: int = 0,
+        survey: str | None = None,
+        scale_range: tuple[float, float] | None = None,
+        num_workers: int = 0,
+        seed: int = 42,
+        cache_dir: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.data_dir, self.input_size, self.margin = Path(data_dir), input_size, margin
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.settings = CacheSettings(tuple(bands), input_size + 2 * margin, survey, scale_range)
+        self.cache_dir = None if cache_dir is None else Path(cache_dir)
+        self.splits: dict[str, CachedSplit] = {}
+
+    def index_of(self, split: str) -> Path:
+        """Path of a split's index; ``data_dir`` itself may be the test split."""
+        path = self.data_dir / split / "index.csv"
+        if split == "test" and not path.is_file():
+            path = self.data_dir / "index.csv"
+        if not path.is_file():
+            problem = f"no {split}/index.csv in it"
+            raise ConfigError(self.data_dir, problem, "Write the splits with `mlensing prepare`, and give its folder.")
+        return path
+
+    def split(self, name: str) -> CachedSplit:
+        """The images of ``train``, ``val`` or ``test``; their cache is built if need be."""
+        if name not in self.splits:
+            size = None if name == "train" else self.input_size
+            cache_dir = None if self.cache_dir is None else self.cache_dir / name
+            path = self.index_of(name)
+            self.splits[name] = CachedSplit(path, self.settings, size=size, cache_dir=cache_dir)
+            _tell_unlabelled(path, self.splits[name].unlabelled)
+        return self.splits[name]
+
+    def prepare_data(self) -> None:
+        """Build what caches can be built; Lightning calls this on one process only."""
+        for name in ("train", "val", "test"):
+            if (self.data_dir / name / "index.csv").is_file():
+                self.split(name)
+
+    def setup(self, stage: str) -> None:
+        """Open the splits of a stage: ``fit``, ``validate`` or ``test``."""
+        stages = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}
+        for name in stages.get(stage, ()):
+            self.split(name)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled batches, the same order for the same seed; a short last batch would upset batch norm."""
+        split = self.split("train")
+        generator = Generator().manual_seed(self.seed)
+        return self._loader(split, shuffle=True, drop_last=len(split) > self.batch_size, generator=generator)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Every row, in order."""
+        return self._loader(self.split("val"))
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Every row, in order."""
+        return self._loader(self.split("test"))
+
+    def _loader(self, split: CachedSplit, **options: Any) -> DataLoader[Batch]:
+        if self.num_workers:
+            options |= {"num_workers": self.num_workers, "persistent_workers": True}
+            options |= {"multiprocessing_context": "spawn"}  # a fork of a process that computed with threads can hang
+        return DataLoader(split, batch_size=self.batch_size, collate_fn=as_it_is, **options)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the bands, in order."""
+        return self.settings.bands
+
+    def statistics_sample(self, count: int = MEASURED) -> Batch:
+        """Training images drawn with the seed, without margin, to measure statistics on."""
+        split = self.split("train")
+        count = min(count, len(split))
+        chosen = np.sort(np.random.default_rng(self.seed).permutation(len(split))[:count])
+        batch = split.__getitems__(chosen.tolist())
+        start = (batch["image"].shape[-1] - self.input_size) // 2
+        inner = slice(start, start + self.input_size)
+        return {**batch, "image": batch["image"][..., inner, inner]}
+
+    def summary(self) -> dict[str, Any]:
+        """What there is to train on: rows, prevalence, pixel scales, kinds of image, fingerprint."""
+        train = self.split("train")
+        scales = np.concatenate([train.cache.dx[train.rows], train.cache.dy[train.rows]])
+        composite = train.cache.composite[train.rows]
+        index = train.catalog.table[["filepath", "label"]].to_csv(index=False).encode()
+        settings = json.dumps(self.settings.key).encode()
+        return {
+            "rows": {name: len(split) for name, split in self.splits.items()},
+            "unlabelled": {name: split.unlabelled for name, split in self.splits.items()},
+            "prevalence": float(train.labels.mean(dtype=np.float64)),
+            "bands": self.bands,
+            "pixel_scale": (round(float(scales.min()), 6), round(float(scales.max()), 6)),
+            "representations": [kind for i, kind in enumerate(KINDS) if (composite == bool(i)).any()],
+            "training_hash": fingerprint(index, train.cache.checksum.tobytes(), settings),
+        }
+
+    def contract_fields(self) -> dict[str, Any]:
+        """What the data say in a ``ModelContract``: all but the network.
+
+        Raises:
+            CatalogError: training data of one class only.
+        """
+        summary = self.summary()
+        if not 0.0 < summary["prevalence"] < 1.0:
+            problem = f"all {len(self.split('train'))} labels are {summary['prevalence']:g}"
+            raise CatalogError(self.index_of("train"), problem, "Training needs lenses and non-lenses.")
+        sample = self.statistics_sample()
+        softening = float(ModelContract.model_fields["softening"].default)
+        return {
+            "statistics": measure_statistics(sample["image"], sample["composite"], softening),
+            "input_size": self.input_size,
+            **{key: summary[key] for key in ("bands", "pixel_scale", "prevalence", "training_hash")},
+        }
+
+
+@rank_zero_only
+def _tell_unlabelled(path: Path, count: int) -> None:
+    if count:
+        Console(stderr=True).print(f"{path}: {count} rows without a label are left out", highlight=False)
