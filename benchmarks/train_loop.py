@@ -46,9 +46,7 @@ def bare_epoch(finder: Finder, batches: dict[str, torch.Tensor]) -> Callable[[],
     net = build(finder.contract.name, finder.contract, **finder.contract.options)
     net = net.to(memory_format=torch.channels_last).train()
     groups = [[p for p in net.parameters() if p.ndim > 1], [p for p in net.parameters() if p.ndim <= 1]]
-    optimiser = torch.optim.AdamW(
-        [{"params": g, "weight_decay": 1e-4 * (i == 0)} for i, g in enumerate(groups)]
-    )
+    optimiser = torch.optim.AdamW([{"params": g, "weight_decay": 1e-4 * (i == 0)} for i, g in enumerate(groups)])
     generator = torch.Generator().manual_seed(0)
 
     def epoch() -> float:

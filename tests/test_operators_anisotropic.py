@@ -146,9 +146,7 @@ def test_an_exact_isothermal_sphere_has_no_residual_and_needs_no_gauge():
 
 
 def test_the_operators_are_differentiable():
-    psi = torch.randn(
-        2, 6, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
-    ).requires_grad_()
+    psi = torch.randn(2, 6, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     assert torch.autograd.gradcheck(lambda p: laplacian(p, dx=DX, dy=DY), psi)
     assert torch.autograd.gradcheck(lambda p: gradient(p, dx=DX, dy=DY, boundary="periodic"), psi)
 

@@ -101,9 +101,7 @@ def images(case, source):
         return x - ax - gx, y - ay - gy
 
     middle = torch.tensor(0.0, dtype=torch.float64)
-    x, y = func.forward_raytrace(
-        torch.tensor(source, dtype=torch.float64), raytrace, middle, middle, 6.0, 100, 1e-6
-    )
+    x, y = func.forward_raytrace(torch.tensor(source, dtype=torch.float64), raytrace, middle, middle, 6.0, 100, 1e-6)
     found = np.stack([x.numpy(), y.numpy()], axis=-1)
     centre = np.array([case[3], case[4]])
     return found[np.hypot(*(found - centre).T) > 1e-2]  # a singular lens has no central image

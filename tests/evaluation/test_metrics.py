@@ -76,9 +76,7 @@ def test_recall_at_a_rate_takes_the_point_on_the_line_and_not_the_first_above():
     assert metrics.tpr_at_fpr(labels, scores, 0.01) == pytest.approx(2 / 3)
     assert metrics.tpr_at_fpr(labels, scores, 0.0099) == pytest.approx(1 / 3)
     labels = np.array([0] * 29 + [1] + [0] * 71)
-    assert (
-        metrics.tpr_at_fpr(labels, np.arange(101, 0, -1.0), 0.29) == 1.0
-    )  # 0.29 * 100 < 29 in floating point
+    assert metrics.tpr_at_fpr(labels, np.arange(101, 0, -1.0), 0.29) == 1.0  # 0.29 * 100 < 29 in floating point
 
 
 def test_a_false_positive_tied_with_the_best_lenses_leaves_no_recall():

@@ -75,9 +75,7 @@ def test_shown_rows_are_the_best_the_worst_and_the_missed(report):
 
 
 def test_the_same_input_gives_the_same_bytes(page, report, tmp_path):
-    write_page(
-        report, tmp_path / "a.html", IMAGES, sections=[("By size", "<p>larger is easier</p>")], tiles=6
-    )
+    write_page(report, tmp_path / "a.html", IMAGES, sections=[("By size", "<p>larger is easier</p>")], tiles=6)
     assert (tmp_path / "a.html").read_text(encoding="utf-8") == page
 
 

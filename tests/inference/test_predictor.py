@@ -84,9 +84,7 @@ def test_probability_is_the_calibrated_logits_sigmoid(
 ) -> None:
     table = predictor.predict([data_dir / "test"])
     np.testing.assert_allclose(table["probability"], 1 / (1 + np.exp(-table["logit"])), rtol=1e-9)
-    bare = Predictor(
-        contract.model_copy(update={"class_weight_ratio": 1.0, "temperature": 1.0}), predictor.net
-    )
+    bare = Predictor(contract.model_copy(update={"class_weight_ratio": 1.0, "temperature": 1.0}), predictor.net)
     raw = bare.predict([data_dir / "test"])
     np.testing.assert_allclose(table["logit"], (raw["logit"] - 1.0) / 2.0, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(table["uncertainty"], raw["uncertainty"] / 2.0, rtol=1e-4)
@@ -146,9 +144,7 @@ def test_where_the_pixel_scale_comes_from(predictor: Predictor, tmp_path: Path) 
     assert said == pytest.approx(as_it_is, rel=1e-5)
 
 
-def test_a_representation_it_never_saw_is_named(
-    predictor: Predictor, contract: ModelContract, mixed: Path
-) -> None:
+def test_a_representation_it_never_saw_is_named(predictor: Predictor, contract: ModelContract, mixed: Path) -> None:
     linear = contract.model_copy(update={"statistics": {"linear": contract.statistics["linear"]}})
     table = Predictor(linear, predictor.net).predict([mixed / "picture.png", mixed / "a.fits"])
     assert "trained on linear" in table["status"][0] and table["status"][1] == "ok"

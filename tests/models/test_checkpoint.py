@@ -21,9 +21,7 @@ OPTIONS = {"width": 4}
 def make_contract(bands: int = 3) -> ModelContract:
     stats: dict[Any, BandStatistics] = {"linear": BandStatistics(mean=(0.0,) * bands, std=(1.0,) * bands)}
     names = tuple("grizy"[:bands])
-    return ModelContract(
-        name="resnet18", options=OPTIONS, bands=names, pixel_scale=(0.1, 0.4), statistics=stats
-    )
+    return ModelContract(name="resnet18", options=OPTIONS, bands=names, pixel_scale=(0.1, 0.4), statistics=stats)
 
 
 def make_content(contract: ModelContract | None = None) -> dict[str, Any]:

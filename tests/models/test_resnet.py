@@ -14,9 +14,7 @@ from mlensing.models import build
 def make_contract(size: int = 64) -> ModelContract:
     stats: dict[Any, BandStatistics] = {"linear": BandStatistics(mean=(0.0,) * 3, std=(1.0,) * 3)}
     bands = ("g", "r", "i")
-    return ModelContract(
-        name="resnet18", bands=bands, input_size=size, pixel_scale=(0.1, 0.4), statistics=stats
-    )
+    return ModelContract(name="resnet18", bands=bands, input_size=size, pixel_scale=(0.1, 0.4), statistics=stats)
 
 
 @pytest.mark.parametrize(("name", "published"), [("resnet18", 11_689_512), ("resnet34", 21_797_672)])

@@ -14,9 +14,7 @@ from mlensing.physics import pixel_grid, sersic, sersic_b, sersic_total_flux
 GALAXY = {"x0": 0.1, "y0": -0.05, "q": 0.6, "phi": 0.8, "radius": 0.7}
 
 
-@pytest.mark.parametrize(
-    ("n", "tolerance"), [(0.5, 4e-4), (1.0, 3e-5), (2.5, 1e-6), (4.0, 1e-6), (8.0, 1e-6)]
-)
+@pytest.mark.parametrize(("n", "tolerance"), [(0.5, 4e-4), (1.0, 3e-5), (2.5, 1e-6), (4.0, 1e-6), (8.0, 1e-6)])
 def test_b_n_halves_the_light(n, tolerance):
     assert sersic_b(n).item() == pytest.approx(gammaincinv(2 * n, 0.5), rel=tolerance)
 

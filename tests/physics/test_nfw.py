@@ -58,9 +58,7 @@ def test_physical_scale_agrees_with_caustics():
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize(
-    "profile", [nfw_convergence, nfw_potential, lambda *a, **k: nfw_deflection(*a, **k)[0]]
-)
+@pytest.mark.parametrize("profile", [nfw_convergence, nfw_potential, lambda *a, **k: nfw_deflection(*a, **k)[0]])
 @pytest.mark.parametrize("middle", [1.0, 0.95, 1.05, 0.1])
 def test_float32_and_series_join_smoothly(profile, middle):
     x = torch.linspace(middle * 0.99, middle * 1.01, 2001, dtype=torch.float64)

@@ -80,9 +80,7 @@ def test_margins_are_cut_to_the_input_size(quiet: None) -> None:
     assert seen.image.shape == (8, 3, 32, 32)
 
 
-def test_a_step_draws_the_same_again_and_another_step_another(
-    quiet: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_draws_the_same_again_and_another_step_another(quiet: None, monkeypatch: pytest.MonkeyPatch) -> None:
     finder, batch = make_finder().train(), make_batch()
     first, again = finder.training_step(batch, 0), finder.training_step(batch, 0)
     monkeypatch.setattr(Finder, "global_step", 6)

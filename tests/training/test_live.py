@@ -64,9 +64,7 @@ def test_validation_has_a_sky_of_its_own() -> None:
 
 
 def test_workers_change_nothing() -> None:
-    kinds = [
-        LiveData(MIXTURE, seed=3, batch_size=BLOCK, epoch_draws=2 * BLOCK, num_workers=n) for n in (0, 1)
-    ]
+    kinds = [LiveData(MIXTURE, seed=3, batch_size=BLOCK, epoch_draws=2 * BLOCK, num_workers=n) for n in (0, 1)]
     for here, there in zip(*(data.train_dataloader() for data in kinds), strict=True):
         torch.testing.assert_close(here["image"], there["image"])
 

@@ -71,7 +71,5 @@ def test_logits_that_say_nothing_of_the_temperature_leave_it_at_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label: list[float]
 ) -> None:
     monkeypatch.setattr(Finder, "validation_logit", lambda *_: torch.tensor([2.0, 1.0, -1.0]))
-    assert (
-        calibrate(make_checkpoint(tmp_path / "best.ckpt", 1.0), Scored({"label": torch.tensor(label)})) == 1
-    )
+    assert calibrate(make_checkpoint(tmp_path / "best.ckpt", 1.0), Scored({"label": torch.tensor(label)})) == 1
     assert isinstance(build("resnet18", read_checkpoint(tmp_path / "best.ckpt").contract), nn.Module)

@@ -20,9 +20,7 @@ class Interval(NamedTuple):
     high: float
 
 
-def resamples(
-    labels: ArrayLike, scores: ArrayLike, *, seed: int, count: int
-) -> Iterator[tuple[Array, Array]]:
+def resamples(labels: ArrayLike, scores: ArrayLike, *, seed: int, count: int) -> Iterator[tuple[Array, Array]]:
     """Draw ``count`` samples with replacement, as many lenses and non-lenses in each as in the set.
 
     Rows come sorted by falling score: sorting once here makes every sort inside a metric linear.

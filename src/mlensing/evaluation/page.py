@@ -104,11 +104,7 @@ def _labelled(report: Report) -> str:
 
 def _unlabelled(report: Report) -> str:
     chart = f'<div class="charts">{_chart(report, "ranking", figures.histogram)}</div>'
-    return (
-        _head(report)
-        + _section("What this list means", _paragraphs(RANKING_CAVEATS))
-        + _section("Scores", chart)
-    )
+    return _head(report) + _section("What this list means", _paragraphs(RANKING_CAVEATS)) + _section("Scores", chart)
 
 
 def _head(report: Report) -> str:
@@ -117,9 +113,7 @@ def _head(report: Report) -> str:
     parts = [f"{number:,} {kind}" for kind, number in kinds.items() if number]
     if counts.unscored:
         parts.append(f"{counts.unscored:,} without a score")
-    return (
-        f'<h1>{escape(report.title)}</h1>\n<p class="lead">{counts.rows:,} images: {", ".join(parts)}.</p>\n'
-    )
+    return f'<h1>{escape(report.title)}</h1>\n<p class="lead">{counts.rows:,} images: {", ".join(parts)}.</p>\n'
 
 
 def _section(heading: str, html: str) -> str:
@@ -215,17 +209,11 @@ def _table(report: Report) -> str:
         f"<td>{_mark(scores.label[row])}</td></tr>"
         for rank, row in enumerate(first, start=1)
     )
-    head = (
-        '<th class="n">Rank</th><th>File</th><th class="n">Probability</th><th class="n">Logit</th><th></th>'
-    )
+    head = '<th class="n">Rank</th><th>File</th><th class="n">Probability</th><th class="n">Logit</th><th></th>'
     return f'<div class="scroll"><table>\n<tr>{head}</tr>\n{rows}\n</table></div>'
 
 
 def _footer(report: Report) -> str:
     origin = escape(json.dumps(report.provenance, indent=2, sort_keys=True, default=str))
-    made = (
-        f"<details><summary>How this was made</summary><pre>{origin}</pre></details>"
-        if report.provenance
-        else ""
-    )
+    made = f"<details><summary>How this was made</summary><pre>{origin}</pre></details>" if report.provenance else ""
     return f"<footer>{made}<p>Written by mlensing. Nothing is loaded from outside.</p></footer>\n"

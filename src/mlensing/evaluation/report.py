@@ -119,9 +119,7 @@ class Report(_Frozen):
         try:
             return cls.model_validate_json(Path(path).read_bytes())
         except OSError as error:
-            raise ConfigError(
-                path, f"no report here ({error.strerror})", "Give the JSON of evaluate"
-            ) from error
+            raise ConfigError(path, f"no report here ({error.strerror})", "Give the JSON of evaluate") from error
         except ValidationError as error:
             problem = f"not a report ({error.error_count()} fields do not fit)"
             raise ConfigError(path, problem, "Run evaluate again with this version") from error
@@ -206,9 +204,7 @@ def rank_scores(
     return Report(title=title, counts=_tally(y, z), prevalence=np.nan, scores=table, provenance=origin)
 
 
-def _columns(
-    labels: ArrayLike, logits: ArrayLike, files: Sequence[str] | None
-) -> tuple[Array, Array, list[str]]:
+def _columns(labels: ArrayLike, logits: ArrayLike, files: Sequence[str] | None) -> tuple[Array, Array, list[str]]:
     y, z = np.asarray(labels, float), np.clip(np.asarray(logits, float), -LIMIT, LIMIT)
     names = [f"#{row}" for row in range(z.size)] if files is None else [str(name) for name in files]
     if not (y.ndim == 1 and y.shape == z.shape == (len(names),)):

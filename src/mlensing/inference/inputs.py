@@ -48,9 +48,7 @@ class Pixels:
     composite: bool
 
 
-def gather(
-    inputs: Sequence[str | Path], *, survey: str | None = None, pixel_scale: float | None = None
-) -> list[Item]:
+def gather(inputs: Sequence[str | Path], *, survey: str | None = None, pixel_scale: float | None = None) -> list[Item]:
     """Files, folders (searched in depth, in sorted order) and index CSVs as one list, in the order given.
 
     Raises:
@@ -72,9 +70,7 @@ def gather(
 def _images_under(folder: Path) -> list[Path]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and is_image(path))
     if not paths:
-        raise ImageError(
-            folder, "no image in this folder", "Give a folder with FITS, PNG, JPEG or .npy files."
-        )
+        raise ImageError(folder, "no image in this folder", "Give a folder with FITS, PNG, JPEG or .npy files.")
     return paths
 
 

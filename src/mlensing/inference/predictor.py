@@ -174,9 +174,7 @@ class Predictor:
 
             ahead = submit(chunks[0]) if chunks else []
             console = Console(stderr=True)
-            bar = track(
-                range(len(chunks)), "scoring", console=console, transient=True, disable=len(chunks) < 2
-            )
+            bar = track(range(len(chunks)), "scoring", console=console, transient=True, disable=len(chunks) < 2)
             for i in bar:
                 now, ahead = ahead, submit(chunks[i + 1]) if i + 1 < len(chunks) else []
                 yield [future.result() for future in now]
@@ -204,9 +202,7 @@ def _load(item: Item, contract: ModelContract, resample: bool) -> Pixels | str:
 
 def _table(files: list[str], columns: list[NDArray[np.float64]], status: list[str]) -> pd.DataFrame:
     scores = np.full((len(files), 3), np.nan)
-    scores[[i for i, text in enumerate(status) if text == "ok"]] = np.concatenate(
-        [np.empty((0, 3)), *columns]
-    )
+    scores[[i for i, text in enumerate(status) if text == "ok"]] = np.concatenate([np.empty((0, 3)), *columns])
     content = {"file": files, **dict(zip(COLUMNS[1:4], scores.T, strict=True)), "status": status}
     return pd.DataFrame(content, columns=list(COLUMNS))
 
@@ -217,9 +213,7 @@ def newest_checkpoint(log_dir: str | Path = "lightning_logs") -> Path:
     Raises:
         ConfigError: none there.
     """
-    found = sorted(
-        Path(log_dir).glob("version_*/checkpoints/best.ckpt"), key=lambda path: path.stat().st_mtime
-    )
+    found = sorted(Path(log_dir).glob("version_*/checkpoints/best.ckpt"), key=lambda path: path.stat().st_mtime)
     if not found:
         remedy = "Name one with --checkpoint, or train one with mlensing train."
         raise ConfigError(log_dir, "no trained finder (version_*/checkpoints/best.ckpt) there", remedy)

@@ -57,9 +57,7 @@ class Checkpoint:
         try:
             net.load_state_dict(weights)
         except RuntimeError as error:
-            problem = (
-                f"its weights are not those of {self.contract.name} ({str(error).splitlines()[-1].strip()})"
-            )
+            problem = f"its weights are not those of {self.contract.name} ({str(error).splitlines()[-1].strip()})"
             raise ContractError(self.path, problem, "Train again, or take the file it came from.") from error
         return net.eval()
 

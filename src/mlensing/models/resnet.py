@@ -110,9 +110,7 @@ def _initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
-def _resnet(
-    contract: ModelContract, depths: Sequence[int], width: int, stem: Stem, dropout: float
-) -> nn.Module:
+def _resnet(contract: ModelContract, depths: Sequence[int], width: int, stem: Stem, dropout: float) -> nn.Module:
     if width < 1 or not 0 <= dropout < 1 or stem not in ("auto", *STEMS):
         problem = f"impossible width={width}, dropout={dropout} or stem={stem!r}"
         remedy = f"width >= 1, 0 <= dropout < 1, stem one of auto, {', '.join(STEMS)}."
@@ -121,9 +119,7 @@ def _resnet(
     return ResNet(depths, bands=len(contract.bands), width=width, stem=resolved, dropout=dropout)
 
 
-def resnet18(
-    contract: ModelContract, *, width: int = 64, stem: Stem = "auto", dropout: float = 0.2
-) -> nn.Module:
+def resnet18(contract: ModelContract, *, width: int = 64, stem: Stem = "auto", dropout: float = 0.2) -> nn.Module:
     """ResNet-18: 11.2 million parameters at width 64.
 
     Arguments:
@@ -138,8 +134,6 @@ def resnet18(
     return _resnet(contract, (2, 2, 2, 2), width, stem, dropout)
 
 
-def resnet34(
-    contract: ModelContract, *, width: int = 64, stem: Stem = "auto", dropout: float = 0.2
-) -> nn.Module:
+def resnet34(contract: ModelContract, *, width: int = 64, stem: Stem = "auto", dropout: float = 0.2) -> nn.Module:
     """ResNet-34: 21.3 million parameters at width 64; options as ``resnet18``."""
     return _resnet(contract, (3, 4, 6, 3), width, stem, dropout)

@@ -52,9 +52,7 @@ def check_spacing(*, dx: Value, dy: Value) -> None:
     """
     for name, value in (("dx", dx), ("dy", dy)):
         if not isinstance(value, Tensor) and not (math.isfinite(value) and value > 0):
-            raise ConfigError(
-                name, f"expected a positive pixel spacing, got {value}", "Give the size of a pixel."
-            )
+            raise ConfigError(name, f"expected a positive pixel spacing, got {value}", "Give the size of a pixel.")
 
 
 def pixel_grid(
@@ -124,9 +122,7 @@ def interior_mask(
         14
     """
     if border < 0 or 2 * border >= min(height, width):
-        raise ConfigError(
-            "border", f"{border} leaves nothing of {height} x {width} pixels", "Make it smaller."
-        )
+        raise ConfigError("border", f"{border} leaves nothing of {height} x {width} pixels", "Make it smaller.")
     x, y = pixel_grid(height, width, dx=dx, dy=dy, device=device, dtype=torch.float64)
     across = (x - over_pixels(x, x0)) / over_pixels(x, dx)
     down = (y - over_pixels(y, y0)) / over_pixels(y, dy)

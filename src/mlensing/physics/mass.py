@@ -58,9 +58,7 @@ def sie_deflection(
     return ax, ay
 
 
-def sie_potential(
-    x: Tensor, y: Tensor, *, x0: Value, y0: Value, q: Value, phi: Value, theta_E: Value
-) -> Tensor:
+def sie_potential(x: Tensor, y: Tensor, *, x0: Value, y0: Value, q: Value, phi: Value, theta_E: Value) -> Tensor:
     """Potential of a singular isothermal ellipsoid: psi = (theta - centre) . alpha (degree one, Euler).
 
     Arguments:
@@ -132,9 +130,7 @@ def shear_deflection(
     return ax, ay
 
 
-def shear_potential(
-    x: Tensor, y: Tensor, *, gamma1: Value, gamma2: Value, x0: Value = 0.0, y0: Value = 0.0
-) -> Tensor:
+def shear_potential(x: Tensor, y: Tensor, *, gamma1: Value, gamma2: Value, x0: Value = 0.0, y0: Value = 0.0) -> Tensor:
     """psi = gamma1 (x^2 - y^2) / 2 + gamma2 x y [arcsec^2]; an external shear has no convergence.
 
     Arguments:
@@ -177,9 +173,7 @@ def nfw_deflection(
     return 4 * kappa_s * mean * (x - x0), 4 * kappa_s * mean * (y - y0)
 
 
-def nfw_potential(
-    x: Tensor, y: Tensor, *, x0: Value, y0: Value, scale_radius: Value, kappa_s: Value
-) -> Tensor:
+def nfw_potential(x: Tensor, y: Tensor, *, x0: Value, y0: Value, scale_radius: Value, kappa_s: Value) -> Tensor:
     """Potential of a spherical NFW halo: 2 kappa_s r_s^2 g(r / r_s) (Meneghetti, eq. 3.70); 0 at its centre.
 
     Use float64 where its Laplacian is wanted: g cancels inside r_s, and float32 keeps too few digits.

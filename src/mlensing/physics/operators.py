@@ -54,9 +54,7 @@ def gradient(psi: Tensor, *, dx: Value, dy: Value, boundary: Boundary = "reflect
     return along_x, along_y
 
 
-def divergence(
-    along_x: Tensor, along_y: Tensor, *, dx: Value, dy: Value, boundary: Boundary = "reflect"
-) -> Tensor:
+def divergence(along_x: Tensor, along_y: Tensor, *, dx: Value, dy: Value, boundary: Boundary = "reflect") -> Tensor:
     """Central differences: div alpha (= 2 kappa for a deflection field).
 
     The divergence of :func:`gradient` is a Laplacian at twice the spacing, four times coarser than
@@ -84,9 +82,7 @@ def divergence(
     return across + _correlate(along_y, _FIRST, axis=-2, boundary=boundary) / _spacing(dy, along_y)
 
 
-def laplacian(
-    psi: Tensor, *, dx: Value, dy: Value, boundary: Boundary = "reflect", order: Literal[2, 4] = 2
-) -> Tensor:
+def laplacian(psi: Tensor, *, dx: Value, dy: Value, boundary: Boundary = "reflect", order: Literal[2, 4] = 2) -> Tensor:
     """d2 psi / dx2 + d2 psi / dy2, each axis with its own stencil and spacing.
 
     Arguments:
@@ -192,9 +188,7 @@ def _same_shape(where: str, first: Tensor, second: Tensor) -> None:
         raise ConfigError(where, problem, "Squeeze or expand one of them.")
 
 
-def _correlate(
-    field: Tensor, weights: Sequence[float], *, axis: Literal[-1, -2], boundary: Boundary
-) -> Tensor:
+def _correlate(field: Tensor, weights: Sequence[float], *, axis: Literal[-1, -2], boundary: Boundary) -> Tensor:
     """Sum of shifted copies of ``field`` along one axis, the same shape."""
     padded = _pad(field, len(weights) // 2, axis=axis, boundary=boundary)
     length = field.shape[axis]
@@ -205,14 +199,10 @@ def _correlate(
 def _pad(field: Tensor, width: int, *, axis: Literal[-1, -2], boundary: Boundary) -> Tensor:
     """``field`` with ``width`` more pixels on both ends of one axis."""
     if boundary not in _PAD_MODE:
-        raise ConfigError(
-            "boundary", f"unknown boundary {boundary!r}", f"Choose one of {', '.join(_PAD_MODE)}."
-        )
+        raise ConfigError("boundary", f"unknown boundary {boundary!r}", f"Choose one of {', '.join(_PAD_MODE)}.")
     if field.ndim < 2 or field.shape[axis] <= width:
         shape = list(field.shape)
-        raise ConfigError(
-            "map", f"shape {shape} is too small for the stencil", "Give [..., y, x] of more pixels."
-        )
+        raise ConfigError("map", f"shape {shape} is too small for the stencil", "Give [..., y, x] of more pixels.")
     height, across = field.shape[-2:]
     sides = (width, width, 0, 0) if axis == -1 else (0, 0, width, width)
     # F.pad mirrors two axes only behind a batch and a channel axis

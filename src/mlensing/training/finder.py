@@ -140,9 +140,7 @@ class Finder(LightningModule):
         ratio = torch.full((), self.contract.class_weight_ratio, device=logit.device)
         return self.loss({"logit": logit}, {**batch, "positive_weight": ratio})
 
-    def _composed(
-        self, image: Tensor, batch: Mapping[str, Tensor], generator: Generator
-    ) -> tuple[Tensor, Tensor]:
+    def _composed(self, image: Tensor, batch: Mapping[str, Tensor], generator: Generator) -> tuple[Tensor, Tensor]:
         composite = batch["composite"]
         if self.compose is None or self.composites <= 0:
             return image, composite

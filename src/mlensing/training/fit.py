@@ -177,9 +177,7 @@ def fit_live(
     """
     settings = dict(locals())
     if draws < 1:
-        raise ConfigError(
-            "draws", f"expected at least 1, got {draws}", "Take 40000 or more to learn something."
-        )
+        raise ConfigError("draws", f"expected at least 1, got {draws}", "Take 40000 or more to learn something.")
     seed_everything(seed, verbose=False)
     sky = Mixture.load(mixture)
     fields = {**sky_fields(sky, seed), "class_weight_ratio": class_weight_ratio}

@@ -32,9 +32,7 @@ class EpochProgress(Callback):
         if not trainer.is_global_zero:
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bar = Progress(
-            *columns, console=self.console, transient=True, disable=not self.console.is_terminal
-        )
+        self.bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         self.bar.add_task(f"epoch {trainer.current_epoch + 1}", total=trainer.num_training_batches)
         self.bar.start()
 
@@ -49,9 +47,7 @@ class EpochProgress(Callback):
         if not trainer.is_global_zero:
             return
         row = self._row(trainer)
-        figures = "  ".join(
-            f"{key} {row[key]:.4f}" for key in ("train_loss", "val_loss", "val_auroc") if key in row
-        )
+        figures = "  ".join(f"{key} {row[key]:.4f}" for key in ("train_loss", "val_loss", "val_auroc") if key in row)
         self.console.print(f"epoch {row['epoch']}/{trainer.max_epochs}  {figures}", highlight=False)
         self._record(row)
 

@@ -85,15 +85,11 @@ def run_folder(log_dir: Path, resume: Path | None) -> Path:
         return resume.parent.parent
     taken = [int(p.name[8:]) for p in log_dir.glob("version_*") if p.name[8:].isdigit()]
     folder = log_dir / f"version_{max(taken, default=-1) + 1}"
-    if (
-        getattr(rank_zero_only, "rank", 0) == 0
-    ):  # the other ranks are told the folder by the checkpoint callback
+    if getattr(rank_zero_only, "rank", 0) == 0:  # the other ranks are told the folder by the checkpoint callback
         try:
             folder.mkdir(parents=True)
         except OSError as error:
-            raise ConfigError(
-                folder, f"cannot make this folder ({error})", "Give another --log_dir."
-            ) from error
+            raise ConfigError(folder, f"cannot make this folder ({error})", "Give another --log_dir.") from error
     return folder
 
 
