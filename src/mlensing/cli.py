@@ -24,11 +24,13 @@ PROGRAM = "mlensing"
 def simulate_verb(arguments: Sequence[str]) -> None:
     """Simulate lenses and impostors as FITS with an index and their truth."""
     from mlensing.data.prepare import divide
+    from mlensing.data.preview import write_preview
     from mlensing.simulate.write import simulate
 
     chosen = _parse("simulate", simulate, arguments, config_file=False)
     index = simulate(**chosen)
     divide(index, seed=chosen["seed"])
+    write_preview(index, index.with_name("preview.png"))
     print(f"wrote {index}; next: {PROGRAM} train --config configs/baseline.yaml --data_dir {index.parent}")
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from mlensing.data.preview import picture
 from mlensing.errors import ConfigError
 from mlensing.evaluation.page import write_page
-from mlensing.inference.evaluate import evaluate_split, picture
+from mlensing.inference.evaluate import evaluate_split
 from mlensing.inference.predictor import Predictor
 
 

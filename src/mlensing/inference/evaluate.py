@@ -5,22 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from mlensing.contract import ModelContract
-from mlensing.data.normalise import stretch
+from mlensing.data.preview import Picture, picture
 from mlensing.errors import ConfigError, MLensingError
 from mlensing.evaluation.page import shown_rows
 from mlensing.evaluation.report import Report, evaluate_scores
 from mlensing.inference.inputs import Item, fit_to, gather, read_item
 from mlensing.inference.predictor import Predictor, Views
 from mlensing.provenance import provenance
-
-Picture = NDArray[np.uint8]
-SOFTENING, WHITE = 3.0, 0.997
-"""Pictures of linear images: where asinh bends [sky noise], and the quantile that becomes white."""
 
 
 def evaluate_split(
@@ -76,10 +68,7 @@ def evaluate_split(
 
 
 def pictures(items: Sequence[Item], contract: ModelContract) -> dict[str, Picture]:
-    """What the network saw of each image, as RGB [H, W, 3] by file; unreadable ones are left out.
-
-    Linear images are shown with the network's own asinh stretch, black at the sky level.
-    """
+    """What the network saw of each image, as RGB [H, W, 3] by file; unreadable ones are left out."""
     found: dict[str, Picture] = {}
     for item in items:
         try:
@@ -88,21 +77,6 @@ def pictures(items: Sequence[Item], contract: ModelContract) -> dict[str, Pictur
             continue
         found[item.file] = picture(pixels.image, composite=pixels.composite)
     return found
-
-
-def picture(image: torch.Tensor, *, composite: bool) -> Picture:
-    """Pixels [band, y, x], blue to red, as RGB uint8 [y, x, 3]; other than three bands show the middle one.
-
-    Example:
-        >>> picture(torch.full((3, 32, 32), 255.0), composite=True)[0, 0].tolist()
-        [255, 255, 255]
-    """
-    bands = image if len(image) == 3 else image[len(image) // 2].expand(3, -1, -1)
-    shown = stretch(bands[None], torch.tensor([composite]), SOFTENING)[0]
-    if not composite:
-        shown = shown / shown.flatten().quantile(WHITE).clamp(min=1e-6)
-    rgb = (shown.flip(0).clamp(0, 1) * 255).round().to(torch.uint8)
-    return np.ascontiguousarray(rgb.permute(1, 2, 0).numpy())
 
 
 def _index(path: Path) -> Path:
