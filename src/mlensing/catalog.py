@@ -45,19 +45,23 @@ class Catalog:
     source: Path
 
     @classmethod
-    def read(cls, csv_path: str | Path, require_sigma_crit: bool = False) -> Catalog:
+    def read(cls, csv_path: str | Path, require_sigma_crit: bool = False, *, to_score: bool = False) -> Catalog:
         """Read and check an index CSV (UTF-8, with a header line).
 
         Arguments:
             csv_path: the CSV.
             require_sigma_crit: refuse rows without ``sigma_crit``.
+            to_score: labels may be absent, and so may images: each becomes a row that says so.
 
         Raises:
             CatalogError: no such file, not a CSV, no rows, missing columns, duplicate rows, a label or number
                 that cannot be, or images that are not there.
         """
         path = Path(csv_path)
-        catalog = cls.of(_read_csv(path), path.parent, source=path)
+        table = _read_csv(path)
+        if to_score and "label" not in table:
+            table["label"] = np.nan
+        catalog = cls.of(table, path.parent, source=path, check_files=not to_score)
         if require_sigma_crit:
             catalog.require("sigma_crit")
         return catalog

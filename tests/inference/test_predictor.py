@@ -183,3 +183,12 @@ def test_mistakes_of_the_whole_call_are_errors(predictor: Predictor, tmp_path: P
 def test_an_absent_device_is_named(checkpoint: Path) -> None:
     with pytest.raises(ConfigError, match="abacus"):
         Predictor.load(checkpoint, device="abacus")
+
+
+def test_an_index_to_score_needs_no_labels_and_a_missing_image_keeps_its_row(mixed: Path, predictor: Predictor) -> None:
+    index = mixed / "list.csv"
+    index.write_text("filepath\na.fits\nabsent.fits\n")
+    table = predictor.predict([index])
+    assert table["file"].tolist() == ["a.fits", "absent.fits"]
+    assert table["status"][0] == "ok" and "absent.fits" in table["status"][1]
+    assert np.isnan(table["logit"][1])

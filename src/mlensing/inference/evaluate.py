@@ -49,7 +49,7 @@ def evaluate_split(
         CatalogError: an index that cannot be used, or without labels.
         ContractError: a checkpoint that cannot be used.
     """
-    items = gather([_index(Path(data_dir))], survey=survey)
+    items = gather([_index(Path(data_dir))], survey=survey, labelled=True)
     predictor = Predictor.load(checkpoint, device)
     table = predictor.score_items(items, batch_size, views=views)
     config = {"checkpoint": str(checkpoint), "data_dir": str(data_dir), "survey": survey, "views": views}

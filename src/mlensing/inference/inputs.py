@@ -48,8 +48,18 @@ class Pixels:
     composite: bool
 
 
-def gather(inputs: Sequence[str | Path], *, survey: str | None = None, pixel_scale: float | None = None) -> list[Item]:
+def gather(
+    inputs: Sequence[str | Path],
+    *,
+    survey: str | None = None,
+    pixel_scale: float | None = None,
+    labelled: bool = False,
+) -> list[Item]:
     """Files, folders (searched in depth, in sorted order) and index CSVs as one list, in the order given.
+
+    Arguments:
+        survey, pixel_scale: of files that state none.
+        labelled: an index must have labels and all its images; otherwise each missing image becomes a row.
 
     Raises:
         CatalogError: an index that cannot be used.
@@ -60,7 +70,7 @@ def gather(inputs: Sequence[str | Path], *, survey: str | None = None, pixel_sca
         if entry.is_dir():
             found = [Item(str(path), path) for path in _images_under(entry)]
         elif entry.suffix.lower() == ".csv":
-            found = list(_of_index(entry))
+            found = list(_of_index(entry, labelled))
         else:
             found = [Item(str(entry), entry)]
         items += [_with_defaults(item, survey, pixel_scale) for item in found]
@@ -74,8 +84,8 @@ def _images_under(folder: Path) -> list[Path]:
     return paths
 
 
-def _of_index(path: Path) -> Iterator[Item]:
-    catalog = Catalog.read(path)
+def _of_index(path: Path, labelled: bool) -> Iterator[Item]:
+    catalog = Catalog.read(path, to_score=not labelled)
     names, files, surveys = catalog.table["filepath"].tolist(), catalog.paths, catalog.text("survey")
     columns = (catalog.column("pixel_scale_arcsec"), catalog.column("pixel_scale_y_arcsec"), catalog.labels)
     for i, (scale, scale_y, label) in enumerate(zip(*columns, strict=True)):
