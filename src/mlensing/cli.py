@@ -1,8 +1,7 @@
 """The command line: one verb a function, heavy imports only inside the verb.
 
-Flags, help and YAML keys of ``simulate``, ``prepare``, ``train`` and ``train_live`` come from the signatures of the
-functions they call, so that they cannot drift apart. A mistake of the user's is one line on standard error and exit
-code 2.
+Flags, help and YAML keys of all verbs but ``predict`` come from the signatures of the functions they call, so that
+they cannot drift apart. A mistake of the user's is one line on standard error and exit code 2.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from pkgutil import resolve_name
+from typing import Any, NoReturn
 
 import mlensing
-from mlensing.errors import MLensingError
-
-if TYPE_CHECKING:
-    from mlensing.evaluation.report import Report
+from mlensing.errors import ConfigError, MLensingError
 
 PROGRAM = "mlensing"
 
@@ -27,9 +25,9 @@ def simulate_verb(arguments: Sequence[str]) -> None:
     from mlensing.data.preview import write_preview
     from mlensing.simulate.write import simulate
 
-    chosen = _parse("simulate", simulate, arguments, config_file=False)
-    index = simulate(**chosen)
-    divide(index, seed=chosen["seed"])
+    options = _options("simulate", arguments)
+    index = simulate(**options)
+    divide(index, seed=options["seed"])
     write_preview(index, index.with_name("preview.png"))
     print(f"wrote {index}; next: {PROGRAM} train --config configs/baseline.yaml --data_dir {index.parent}")
 
@@ -38,78 +36,81 @@ def prepare_verb(arguments: Sequence[str]) -> None:
     """Divide a folder of images into training, validation and test sets."""
     from mlensing.data.prepare import prepare
 
-    prepare(**_parse("prepare", prepare, arguments))
+    prepare(**_options("prepare", arguments))
 
 
 def train_verb(arguments: Sequence[str]) -> None:
     """Train a finder on prepared images."""
     from mlensing.training import fit
 
-    _announce(fit(**_parse("train", fit, arguments)))
+    _announce(fit(**_options("train", arguments)))
 
 
 def train_live_verb(arguments: Sequence[str]) -> None:
     """Train a finder on a simulated sky, with no files at all."""
     from mlensing.training import fit_live
 
-    _announce(fit_live(**_parse("train_live", fit_live, arguments)))
+    _announce(fit_live(**_options("train_live", arguments)))
 
 
 def evaluate_verb(arguments: Sequence[str]) -> None:
     """Measure a trained finder on a labelled set; write report.json and report.html."""
-    parser = _plain("evaluate")
-    parser.add_argument("--checkpoint", required=True, help="a trained finder (best.ckpt)")
-    parser.add_argument("--data_dir", required=True, help="folder with an index.csv, such as O/test/, or the index")
-    parser.add_argument("--output_dir", default="results/evaluation", help="where to write (default: %(default)s)")
-    parser.add_argument("--survey", help="preset of files that name none")
-    parser.add_argument("--prevalence", type=float, help="share of lenses at which purity is stated, such as 0.001")
-    parser.add_argument("--resamples", type=int, default=200, help="bootstrap resamples (default: %(default)s)")
-    parser.add_argument("--title", default="Evaluation", help="head of the page")
-    _add_scoring(parser)
-    chosen = parser.parse_args(arguments)
+    options = _options("evaluate", arguments)
     from pathlib import Path
 
     from mlensing.evaluation.page import write_page
     from mlensing.inference import evaluate_split
 
-    options = {key: value for key, value in vars(chosen).items() if key != "output_dir"}
+    folder = Path(options.pop("output_dir"))
     report, images = evaluate_split(**options)
-    folder = Path(chosen.output_dir)
     report.save(folder / "report.json")
     write_page(report, folder / "report.html", images)
     _print_report(report)
     print(f"wrote {folder / 'report.html'} and report.json")
 
 
+def evaluate_parser() -> Any:
+    """Options of ``evaluate``."""
+    made = signature_parser("evaluate", "mlensing.inference:evaluate_split")
+    made.add_argument("--output_dir", default="results/evaluation", help="where to write")
+    return made
+
+
 def predict_verb(arguments: Sequence[str]) -> None:
     """Score images: files, folders and index CSVs; FITS, PNG, JPEG and npy mixed."""
-    parser = _plain("predict")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a file, a folder, or an index CSV")
-    parser.add_argument("--output", default="scores.csv", help=".csv .parquet .vot or .fits (default: %(default)s)")
-    parser.add_argument("--checkpoint", help="a trained finder (default: the newest best.ckpt in lightning_logs)")
-    parser.add_argument("--survey", help="preset of files whose header names none: lsst, des, cfhtls, ...")
-    parser.add_argument("--pixel_scale", type=float, help="of files that state none [arcsec/px]")
-    parser.add_argument("--prevalence", type=float, help="share of lenses among what is scored, such as 0.001")
-    parser.add_argument("--page", help="also write a page with the best candidates, such as ranking.html")
-    _add_scoring(parser)
-    chosen = parser.parse_args(arguments)
+    options = _options("predict", arguments)
     from mlensing.inference import Predictor, write_scores
     from mlensing.inference.predictor import newest_checkpoint
     from mlensing.inference.scores import require_writable
 
-    require_writable(chosen.output)
-    checkpoint = chosen.checkpoint or newest_checkpoint()
-    predictor = Predictor.load(checkpoint, chosen.device)
-    keep = ("survey", "pixel_scale", "prevalence", "batch_size", "views")
-    table = predictor.predict(chosen.inputs, **{key: getattr(chosen, key) for key in keep})
-    write_scores(table, chosen.output)
+    output, page = options.pop("output"), options.pop("page")
+    require_writable(output)
+    predictor = Predictor.load(options.pop("checkpoint") or newest_checkpoint(), options.pop("device"))
+    table = predictor.predict(**options)
+    write_scores(table, output)
     failed = int((table["status"] != "ok").sum())
-    print(f"wrote {chosen.output}: {len(table)} rows" + (f", {failed} unreadable (see status)" if failed else ""))
-    if chosen.page:
-        _ranking_page(table, chosen, predictor)
+    print(f"wrote {output}: {len(table)} rows" + (f", {failed} unreadable (see status)" if failed else ""))
+    if page:
+        _ranking_page(table, page, predictor, options)
 
 
-def _ranking_page(table: Any, chosen: argparse.Namespace, predictor: Any) -> None:
+def predict_parser() -> argparse.ArgumentParser:
+    """Options of ``predict``."""
+    made = _Parser(f"{PROGRAM} predict", **_words("predict", argparse.RawDescriptionHelpFormatter))
+    made.add_argument("inputs", nargs="+", metavar="INPUT", help="a file, a folder, or an index CSV")
+    made.add_argument("--output", default="scores.csv", help=".csv .parquet .vot or .fits (default: %(default)s)")
+    made.add_argument("--checkpoint", help="a trained finder (default: the newest best.ckpt in lightning_logs)")
+    made.add_argument("--survey", help="preset of files whose header names none: lsst, des, cfhtls, ...")
+    made.add_argument("--pixel_scale", type=float, help="of files that state none [arcsec/px]")
+    made.add_argument("--prevalence", type=float, help="share of lenses among what is scored, such as 0.001")
+    made.add_argument("--page", help="also write a page with the best candidates, such as ranking.html")
+    made.add_argument("--batch_size", type=int, default=64, help="images a step (default: %(default)s)")
+    made.add_argument("--views", type=int, choices=(1, 8), default=1, help="8 averages over flips and turns")
+    made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    return made
+
+
+def _ranking_page(table: Any, page: str, predictor: Any, options: dict[str, Any]) -> None:
     """A page of the best candidates of a table of scores."""
     from mlensing.evaluation.page import shown_rows, write_page
     from mlensing.evaluation.report import rank_scores
@@ -117,10 +118,10 @@ def _ranking_page(table: Any, chosen: argparse.Namespace, predictor: Any) -> Non
     from mlensing.inference.inputs import gather
 
     report = rank_scores(table["logit"], files=list(table["file"]), title="Candidates")
-    items = gather(chosen.inputs, survey=chosen.survey, pixel_scale=chosen.pixel_scale)
+    items = gather(options["inputs"], survey=options["survey"], pixel_scale=options["pixel_scale"])
     shown = [items[row] for rows in shown_rows(report).values() for row in rows]
-    write_page(report, chosen.page, pictures(shown, predictor.contract))
-    print(f"wrote {chosen.page}")
+    write_page(report, page, pictures(shown, predictor.contract))
+    print(f"wrote {page}")
 
 
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
@@ -151,13 +152,13 @@ EXAMPLES = {
 def parser() -> argparse.ArgumentParser:
     """The parser of the program itself, which only chooses the verb."""
     width = max(map(len, VERBS))
-    lines = [f"  {name:<{width}}  {(verb.__doc__ or '').splitlines()[0]}" for name, verb in VERBS.items()]
-    lines += ["", "examples:"] + [f"  {PROGRAM} {name} {EXAMPLES[name][0]}" for name in VERBS]
+    lines = ["verbs:", *(f"  {name:<{width}}  {(verb.__doc__ or '').splitlines()[0]}" for name, verb in VERBS.items())]
+    lines += ["", "examples:", *(f"  {PROGRAM} {name} {EXAMPLES[name][0]}" for name in VERBS)]
     top = argparse.ArgumentParser(
         PROGRAM,
         usage=f"{PROGRAM} VERB ...   ({PROGRAM} VERB --help tells its options)",
         description="Find strong gravitational lenses in images.",
-        epilog="\n".join(["verbs:", *lines]),
+        epilog="\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"{PROGRAM} {mlensing.__version__}")
@@ -180,57 +181,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _epilog(verb: str) -> str:
-    return "\n".join(["examples:", *(f"  {PROGRAM} {verb} {example}" for example in EXAMPLES[verb])])
+def _words(verb: str, formatter: Any) -> dict[str, Any]:
+    epilog = "\n".join(["examples:", *(f"  {PROGRAM} {verb} {example}" for example in EXAMPLES[verb])])
+    return {"description": VERBS[verb].__doc__, "epilog": epilog, "formatter_class": formatter}
 
 
-def _plain(verb: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        f"{PROGRAM} {verb}",
-        description=VERBS[verb].__doc__,
-        epilog=_epilog(verb),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake as every other is told, in one line; ``files`` are those it may stand in."""
+
+    files: Sequence[str] = ()
+
+    def error(self, message: str, *_: Any) -> NoReturn:
+        where, problem = " or ".join(("options", *self.files)), " ".join(message.split()).rstrip(".")
+        raise ConfigError(where, problem, f"See {self.prog} --help.")
 
 
-def _add_scoring(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch_size", type=int, default=64, help="images a step (default: %(default)s)")
-    parser.add_argument("--views", type=int, choices=(1, 8), default=1, help="8 averages over flips and turns")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+def signature_parser(verb: str, function: str, *, config_file: bool = True) -> Any:
+    """A parser whose flags, types and help are the arguments of a function, given as ``package.module:name``.
 
-
-def signature_parser(verb: str, function: Callable[..., Any], *, config_file: bool = True) -> Any:
-    """A parser whose flags, types and help are a function's arguments.
-
-    Arguments:
-        config_file: ``--config FILE`` gives defaults in YAML; otherwise ``config`` is the function's own argument.
+    With ``config_file``, ``--config FILE`` gives defaults in YAML; else ``config`` is the function's own argument.
     """
     from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-    class Formatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):  # type: ignore[misc]
-        pass
-
-    made = ArgumentParser(
-        f"{PROGRAM} {verb}", description=VERBS[verb].__doc__, epilog=_epilog(verb), formatter_class=Formatter
-    )
+    formatter = type("Formatter", (argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter), {})
+    parser = type("Parser", (ArgumentParser,), {"error": _Parser.error, "files": ()})
+    made: Any = parser(f"{PROGRAM} {verb}", **_words(verb, formatter))
     if config_file:
         made.add_argument("--config", action="config", help="YAML file of the options below")
-    made.add_function_arguments(function, as_positional=False)
+    made.add_function_arguments(resolve_name(function), as_positional=False)
     return made
 
 
-def _parse(verb: str, function: Callable[..., Any], arguments: Sequence[str], *, config_file: bool = True) -> Any:
-    chosen = signature_parser(verb, function, config_file=config_file).parse_args(list(arguments)).as_dict()
-    if config_file:
-        chosen.pop("config", None)
-    return chosen
+PARSERS: dict[str, Callable[[], Any]] = {
+    "simulate": partial(signature_parser, "simulate", "mlensing.simulate:simulate", config_file=False),
+    "prepare": partial(signature_parser, "prepare", "mlensing.data.prepare:prepare"),
+    "train": partial(signature_parser, "train", "mlensing.training:fit"),
+    "train_live": partial(signature_parser, "train_live", "mlensing.training:fit_live"),
+    "evaluate": evaluate_parser,
+    "predict": predict_parser,
+}
+"""The parser of each verb's options; made when asked for, because making it imports what the verb runs."""
+
+
+def _options(verb: str, arguments: Sequence[str]) -> dict[str, Any]:
+    made = PARSERS[verb]()
+    made.files = [given for given in arguments if given.endswith((".yaml", ".yml"))]
+    chosen = vars(made.parse_args(list(arguments)))
+    return {key: value for key, value in chosen.items() if key != "config" or verb == "simulate"}
 
 
 def _announce(best: Any) -> None:
     print(f"wrote {best}; next: {PROGRAM} evaluate --checkpoint {best} --data_dir .../test/")
 
 
-def _print_report(report: Report) -> None:
+def _print_report(report: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -101,7 +101,7 @@ def test_a_bad_image_leaves_no_cache(index: Path) -> None:
 
 def test_a_folder_that_cannot_be_written(index: Path) -> None:
     (index.parent / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"cannot write the image cache.*--cache_dir"):
+    with pytest.raises(ConfigError, match=r"cannot write the image cache.*Prepare into"):
         Cache.open(Catalog.read(index), SETTINGS, index.parent / "file" / "cache")
 
 

@@ -157,7 +157,7 @@ def _build(catalog: Catalog, settings: CacheSettings, stem: Path) -> None:
 def fitted(catalog: Catalog, index: int, settings: CacheSettings) -> Cutout:
     """One image of the index as the cache stores it."""
     cutout = read_row(catalog, index, survey=settings.survey)
-    return frame(select_bands(cutout, settings.bands), settings.size, settings.scale_range)
+    return frame(select_bands(cutout, settings.bands, where=catalog.paths[index]), settings.size, settings.scale_range)
 
 
 def _require_writable(folder: Path) -> None:
@@ -165,4 +165,6 @@ def _require_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         problem = f"cannot write the image cache here ({error.strerror})"
-        raise ConfigError(folder, problem, "Give a folder that can be written (--cache_dir).") from error
+        raise ConfigError(
+            folder, problem, "Prepare into a folder that can be written (mlensing prepare --output_dir)."
+        ) from error

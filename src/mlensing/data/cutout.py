@@ -163,7 +163,9 @@ def _sky_level(image: Image) -> Image:
     return level
 
 
-def select_bands(cutout: Cutout, contract_bands: Sequence[str], survey: str | None = None) -> Cutout:
+def select_bands(
+    cutout: Cutout, contract_bands: Sequence[str], survey: str | None = None, *, where: object = "image"
+) -> Cutout:
     """The cutout with the bands a network wants, in its order.
 
     Bands of these very names come first. For the channels blue, green, red the survey says which of its bands plays
@@ -183,12 +185,12 @@ def select_bands(cutout: Cutout, contract_bands: Sequence[str], survey: str | No
     wanted = tuple(contract_bands)
     if cutout.bands == wanted:
         return cutout
-    source = wanted if set(wanted) <= set(cutout.bands) else _stand_ins(cutout, wanted, survey)
+    source = wanted if set(wanted) <= set(cutout.bands) else _stand_ins(cutout, wanted, survey, where)
     order = [cutout.bands.index(name) for name in source]
     return replace(cutout, image=np.ascontiguousarray(cutout.image[order]), bands=wanted)
 
 
-def _stand_ins(cutout: Cutout, wanted: tuple[str, ...], survey: str | None) -> tuple[str, ...]:
+def _stand_ins(cutout: Cutout, wanted: tuple[str, ...], survey: str | None, where: object) -> tuple[str, ...]:
     """The cutout's bands that take the places of ``wanted``."""
     if cutout.representation == "composite" and len(wanted) == 3:
         return CHANNELS
@@ -200,7 +202,7 @@ def _stand_ins(cutout: Cutout, wanted: tuple[str, ...], survey: str | None) -> t
             return cutout.bands * 3
     problem = f"expected bands {','.join(wanted)}, got {','.join(cutout.bands)}"
     remedy = "Name the survey (--survey, or SURVEY in the header), or the HDU of each band (band_hdus)."
-    raise ContractError(cutout.survey or "image", problem, remedy)
+    raise ContractError(where, problem, remedy)
 
 
 def _channel_candidates(cutout: Cutout, survey: str | None) -> list[tuple[str, ...]]:

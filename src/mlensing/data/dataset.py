@@ -104,7 +104,7 @@ class LensFITSDataset(Dataset[Sample]):
             problem = f"no map {missing[0].upper()}"
             raise ImageError(path, problem, f"Add an HDU with EXTNAME {missing[0].upper()}.")
         self._check_sigma_crit(cutout, path)
-        cutout = select_bands(cutout, self.bands, self.survey)
+        cutout = select_bands(cutout, self.bands, self.survey, where=path)
         return cutout if self.size is None else frame(cutout, self.size)
 
     @property

@@ -26,6 +26,7 @@ from mlensing.data.dataset import read_row, scales_of
 from mlensing.data.split import SPLITS, assign_splits, shares_of, write_splits
 from mlensing.errors import CatalogError, ConfigError, ImageError, MLensingError
 from mlensing.provenance import provenance, replacing, write_json
+from mlensing.survey import Survey
 
 LENS_FOLDER = re.compile(r"(lens|1$)", re.IGNORECASE)
 OTHER_FOLDER = re.compile(r"(non?[ _-]?lens|0$)", re.IGNORECASE)
@@ -70,9 +71,12 @@ def prepare(
     Raises:
         ConfigError: no such folder, or shares that do not add up.
         CatalogError: labels that cannot be used, or no usable image.
+        SurveyError: an unknown survey.
     """
     shares = shares_of(train_split, val_split)
     folder, output = Path(fits_dir), Path(output_dir)
+    if survey is not None:
+        Survey.load(survey)  # an unknown one is a mistake even where no file needs it
     if not folder.is_dir():
         raise ConfigError(folder, "no such folder", "Give the folder of your images (--fits_dir).")
     catalog, unlisted = _listed(folder, output, labels)

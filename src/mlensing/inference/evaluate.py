@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlensing.contract import ModelContract
 from mlensing.data.preview import Picture, picture
-from mlensing.errors import ConfigError, MLensingError
+from mlensing.errors import CatalogError, ConfigError, MLensingError
 from mlensing.evaluation.page import shown_rows
 from mlensing.evaluation.report import Report, evaluate_scores
 from mlensing.inference.inputs import Item, fit_to, gather, read_item
@@ -46,12 +46,15 @@ def evaluate_split(
 
     Raises:
         ConfigError: no index there.
-        CatalogError: an index that cannot be used, or without labels.
-        ContractError: a checkpoint that cannot be used.
+        CatalogError: an index that cannot be used, or without labels, or not one readable image.
+        ContractError: a checkpoint that cannot be used, or not for these images.
     """
     items = gather([_index(Path(data_dir))], survey=survey, labelled=True)
     predictor = Predictor.load(checkpoint, device)
     table = predictor.score_items(items, batch_size, views=views)
+    if (table["status"] != "ok").all():
+        problem = f"not one of {len(table)} images can be scored; the first: {table['status'].iloc[0].rstrip('.')}"
+        raise CatalogError(data_dir, problem, "Repair the files, or correct the index.")
     config = {"checkpoint": str(checkpoint), "data_dir": str(data_dir), "survey": survey, "views": views}
     report = evaluate_scores(
         [item.label for item in items],

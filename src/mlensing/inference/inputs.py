@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +14,8 @@ from torch import Tensor
 from mlensing.catalog import Catalog
 from mlensing.contract import ModelContract
 from mlensing.data.cutout import Cutout, frame, is_image, read_cutout, select_bands, with_survey
-from mlensing.errors import ContractError, ImageError
-from mlensing.survey import survey_names
+from mlensing.errors import ConfigError, ContractError, ImageError
+from mlensing.survey import Survey, survey_names
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,12 @@ def gather(
     Raises:
         CatalogError: an index that cannot be used.
         ImageError: a folder without a single image.
+        SurveyError, ConfigError: an unknown survey, an impossible pixel scale.
     """
+    if survey is not None:
+        Survey.load(survey)  # an unknown one is a mistake of the call, not of each file
+    if pixel_scale is not None and not 0 < pixel_scale < math.inf:
+        raise ConfigError("pixel_scale", f"expected arcsec/px above 0, got {pixel_scale}", "Correct it.")
     items: list[Item] = []
     for entry in map(Path, inputs):
         if entry.is_dir():
@@ -119,12 +125,12 @@ def fit_to(cutout: Cutout, contract: ModelContract, *, where: object, resample: 
         ContractError: bands, representation or (without ``resample``) scale it was not trained for.
     """
     contract.require_representation(cutout.representation, where=where)
-    cutout = select_bands(cutout, contract.bands, cutout.survey)
+    cutout = select_bands(cutout, contract.bands, cutout.survey, where=where)
     scale = cutout.pixel_scale
     if scale is not None and not resample and not contract.accepts_scale(scale):
         low, high = contract.pixel_scale
         problem = f'its pixel scale is {scale:.3f}", the model takes {low:.3f}" to {high:.3f}"'
-        raise ContractError(where, problem, "Allow resampling (--resample true).")
+        raise ContractError(where, problem, "Allow resampling (resample=True).")
     framed = frame(cutout, contract.input_size, contract.pixel_scale if resample else None)
     image = torch.from_numpy(np.ascontiguousarray(framed.image, dtype=np.float32))
     return Pixels(image, cutout.representation == "composite")

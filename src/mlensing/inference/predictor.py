@@ -24,11 +24,10 @@ from torch import Tensor, nn
 
 from mlensing.contract import ModelContract
 from mlensing.data.normalise import Normaliser
-from mlensing.errors import ConfigError, MLensingError
+from mlensing.errors import ConfigError, ContractError, MLensingError
 from mlensing.inference.inputs import Item, Pixels, fit_to, gather, read_item
 from mlensing.models import classifier
 from mlensing.models.checkpoint import read_checkpoint
-from mlensing.survey import Survey
 
 COLUMNS = ("file", "probability", "logit", "uncertainty", "status")
 READERS = 4
@@ -141,10 +140,8 @@ class Predictor:
 
         Raises:
             CatalogError, ImageError, SurveyError, ConfigError: an input or setting that is wrong as a whole.
+            ContractError: not one image has the bands or the kind of pixels that the network takes.
         """
-        _check(batch_size, prevalence, pixel_scale, views)
-        if survey is not None:
-            Survey.load(survey)  # an unknown one is a mistake of the call, not of each file
         items = gather(inputs, survey=survey, pixel_scale=pixel_scale)
         return self.score_items(items, batch_size, resample, prevalence, views)
 
@@ -157,19 +154,23 @@ class Predictor:
         views: Views = 1,
     ) -> pd.DataFrame:
         """The table of ``predict`` for images that are listed already."""
+        _check(batch_size, prevalence, views)
         columns: list[NDArray[np.float64]] = []
-        status: list[str] = []
+        failures: list[Exception | None] = []
         for batch in self._batches(items, batch_size, resample):
             columns.append(self._rows([b for b in batch if isinstance(b, Pixels)], prevalence, views))
-            status += ["ok" if isinstance(b, Pixels) else b for b in batch]
-        return _table([item.file for item in items], columns, status)
+            failures += [None if isinstance(b, Pixels) else b for b in batch]
+        misfits = [failure for failure in failures if isinstance(failure, ContractError)]
+        if misfits and len(misfits) == len(items):
+            raise misfits[0]  # the wrong network for these images, not a bad file among good ones
+        return _table([item.file for item in items], columns, [_status(failure) for failure in failures])
 
-    def _batches(self, items: Sequence[Item], size: int, resample: bool) -> Iterator[list[Pixels | str]]:
+    def _batches(self, items: Sequence[Item], size: int, resample: bool) -> Iterator[list[Pixels | Exception]]:
         """Batches of what was read or why not, read one batch ahead of the network."""
         chunks = [items[start : start + size] for start in range(0, len(items), size)]
         with ThreadPoolExecutor(READERS) as pool:
 
-            def submit(chunk: Sequence[Item]) -> list[Future[Pixels | str]]:
+            def submit(chunk: Sequence[Item]) -> list[Future[Pixels | Exception]]:
                 return [pool.submit(_load, item, self.contract, resample) for item in chunk]
 
             ahead = submit(chunks[0]) if chunks else []
@@ -190,14 +191,18 @@ class Predictor:
         return np.asarray(columns.cpu().numpy(), dtype=np.float64)
 
 
-def _load(item: Item, contract: ModelContract, resample: bool) -> Pixels | str:
+def _load(item: Item, contract: ModelContract, resample: bool) -> Pixels | Exception:
     """The pixels of an item, or why there are none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a header's oddities; what matters ends in the status
             return fit_to(read_item(item), contract, where=item.file, resample=resample)
     except (MLensingError, OSError, ValueError) as error:
-        return " ".join(str(error).split())
+        return error
+
+
+def _status(failure: Exception | None) -> str:
+    return "ok" if failure is None else " ".join(str(failure).split())
 
 
 def _table(files: list[str], columns: list[NDArray[np.float64]], status: list[str]) -> pd.DataFrame:
@@ -238,12 +243,10 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _check(batch_size: int, prevalence: float | None, pixel_scale: float | None, views: int) -> None:
+def _check(batch_size: int, prevalence: float | None, views: int) -> None:
     if batch_size < 1:
         raise ConfigError("batch_size", f"expected at least 1, got {batch_size}", "Take 64.")
     if prevalence is not None and not 0 < prevalence < 1:
         raise ConfigError("prevalence", f"expected a share in (0, 1), got {prevalence}", "Take 0.001, say.")
-    if pixel_scale is not None and not 0 < pixel_scale < math.inf:
-        raise ConfigError("pixel_scale", f"expected arcsec/px above 0, got {pixel_scale}", "Correct it.")
     if views not in (1, 8):
         raise ConfigError("views", f"expected 1 or 8, got {views}", "Take 1, or 8 for all flips and turns.")

@@ -82,7 +82,10 @@ def _content(path: Path) -> dict[str, Any]:
         raise ContractError(path, "there is no such checkpoint", remedy)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
+    except pickle.UnpicklingError as error:  # torch's own words here advise to switch the protection off
+        problem = "not a readable checkpoint (no PyTorch file, or one that holds more than tensors and plain values)"
+        raise ContractError(path, problem, remedy) from error
+    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
         reason = (str(error).splitlines() or ["no content"])[0][:120]
         raise ContractError(path, f"not a readable checkpoint ({reason})", remedy) from error
     needed = {"contract", "config", "format", "state_dict"}

@@ -41,6 +41,7 @@ class Draws:
     Arguments:
         seed: of the whole simulation.
         index: [B] int64, the samples' numbers.
+        prefix: put before every name, for a second try of the same draws.
 
     Every method takes the name of the draw and the trailing shape and returns ``[B, *shape]`` float32.
 
@@ -50,8 +51,8 @@ class Draws:
         True
     """
 
-    def __init__(self, seed: int, index: Tensor) -> None:
-        self.seed, self.index = seed, index.to(torch.int64)
+    def __init__(self, seed: int, index: Tensor, prefix: str = "") -> None:
+        self.seed, self.index, self.prefix = seed, index.to(torch.int64), prefix
         self._keys = splitmix64(self.index * _GOLDEN + _signed(seed))
 
     def __len__(self) -> int:
@@ -59,7 +60,7 @@ class Draws:
 
     def bits(self, name: str, *shape: int) -> Tensor:
         """Random int64 of all 64 bits."""
-        counters = _counters(name, math.prod(shape), self.index.device)
+        counters = _counters(self.prefix + name, math.prod(shape), self.index.device)
         return splitmix64(self._keys[:, None] + counters).view(len(self), *shape)
 
     def uniform(self, name: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:

@@ -7,12 +7,14 @@ what astropy would have written, and a test has astropy verify it.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from mlensing.errors import ConfigError
 from mlensing.simulate.instrument import ZERO_POINT
 
 Array = NDArray[np.float32]
@@ -39,6 +41,8 @@ class FitsTemplate:
 
     def __init__(self, *, size: int, bands: int, cards: Mapping[str, Card], maps: bool) -> None:
         self.maps = MAPS if maps else ()
+        for key, value in cards.items():
+            _card(key, value)  # astropy would continue a long one on a second card
         hdus = _hdus(size, bands, cards, self.maps)
         buffer = io.BytesIO()
         hdus.writeto(buffer)
@@ -89,12 +93,20 @@ def _find(content: bytes, key: str) -> int:
 
 
 def _card(key: str, value: Card) -> bytes:
-    """One header card of 80 bytes (FITS standard 4.0, section 4.2; HIERARCH for names over eight letters)."""
+    """One header card of 80 bytes (FITS standard 4.0, section 4.2; HIERARCH for names over eight letters).
+
+    Raises:
+        ConfigError: a value that no card holds: not finite, not ASCII, or too long.
+    """
     if isinstance(value, str):
-        text = f"'{value:<8}'"
+        text = "'{:<8}'".format(value.replace("'", "''"))
     elif isinstance(value, int):
         text = f"{value:>20}"
     else:
         text = f"{value:>20.7E}" if value and not 1e-4 <= abs(value) < 1e7 else f"{float(f'{value:.7g}'):>20}"
     card = f"HIERARCH {key} = {text.strip()}" if len(key) > 8 else f"{key:<8}= {text}"
+    if len(card) > _CARD or not card.isascii() or (isinstance(value, float) and not math.isfinite(value)):
+        raise ConfigError(
+            key, f"{value!r} does not fit a FITS header card", "Give a finite number or a short ASCII word."
+        )
     return card.ljust(_CARD).encode("ascii")

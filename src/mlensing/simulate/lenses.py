@@ -57,7 +57,7 @@ def draw_sources(draws: Draws, galaxies: Galaxies, bands: Tensor) -> Components:
     blue = galaxy_flux(draws, "source", "star_forming", magnitude, galaxies.z_source, bands)
     red = galaxy_flux(draws, "source/red", "disc", magnitude, galaxies.z_source.clamp(max=1.0), bands)
     flux = torch.where(draws.chance("source/is_red", 0.14)[:, None], red, blue)
-    radius = 0.25 * 10 ** (0.2 * draws.normal("source/size"))
+    radius = 0.3 * 10 ** (0.2 * draws.normal("source/size"))
     clump = torch.where(draws.chance("source/clumpy", 0.4), draws.uniform("clump/share", low=0.05, high=0.4), 0.0)
     body = components(
         flux * (1 - clump)[:, None],

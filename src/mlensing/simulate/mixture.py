@@ -22,7 +22,8 @@ class Mixture(BaseModel):
         classes: class -> weight; ``lens`` and the keys of ``NEGATIVES``.
         bands: band names common to all surveys; None takes each survey's own blue, green and red.
         size: pixels a side.
-        theta_E: smallest (raised to what the seeing resolves) and largest Einstein radius [arcsec].
+        theta_E: smallest (raised to what the seeing resolves) and largest (lowered to what the frame holds) Einstein
+            radius [arcsec].
         wide_share: share of deflectors with log-uniform theta_E instead of the natural law.
         arc_signal: smallest matched-filter S/N of the arcs.
         dither: largest offset of the central object from the middle [px].
@@ -46,6 +47,8 @@ class Mixture(BaseModel):
         weights = (*self.surveys.values(), *self.classes.values())
         if min(weights) < 0 or sum(self.classes.values()) <= 0 or sum(self.surveys.values()) <= 0:
             raise ValueError("weights must not be negative and must not all be zero")
+        if not 0 < self.theta_E[0] < self.theta_E[1]:
+            raise ValueError(f"theta_E must be an increasing pair of positive numbers, got {list(self.theta_E)}")
         return self
 
     @classmethod

@@ -166,7 +166,7 @@ def merger(draws: Draws, galaxies: Galaxies, view: Instrument) -> Components:
 
 
 def field(draws: Draws, galaxies: Galaxies, view: Instrument) -> Components:
-    """Whatever a blind cutout holds: a faint galaxy, a star (perhaps saturated), or nothing."""
+    """Whatever a blind cutout holds: a faint galaxy or two, a star, or nothing."""
     faint = (view.depth - 0.5 + torch.log10(draws.uniform("field/magnitude")) / 0.3).clamp(min=17.5)
     z = draws.uniform("field/z", low=0.1, high=1.5)
     kinds = ("early", "disc", "star_forming")
@@ -177,7 +177,20 @@ def field(draws: Draws, galaxies: Galaxies, view: Instrument) -> Components:
     slope = torch.linspace(1.0, -1.0, view.bands.shape[1], device=z.device)
     star_flux = flux_of(bright + draws.uniform("field/star_colour", low=-0.5, high=1.2)[:, None] * slope)
     star = draws.chance("field/is_star", 0.3)
-    return components(
+    x, y = around(draws, "field/second", 2, 0.6, 2.5)
+    magnitude, redshift = faint[:, None].expand_as(x), z[:, None].expand_as(x)
+    second = galaxy_flux(draws, "field/second", "disc", magnitude, redshift, view.bands)
+    brighter = 10 ** draws.uniform("field/second_brightness", 2, low=-0.4, high=0.3)[..., None]
+    beside = components(
+        second * brighter,
+        active=draws.chance("field/has_second", 0.25, 2),
+        x=x,
+        y=y,
+        radius=0.3,
+        q=draws.uniform("field/second_q", 2, low=0.4, high=1.0),
+        phi=draws.uniform("field/second_phi", 2, high=math.pi),
+    )
+    main = components(
         torch.where(star[:, None], star_flux, galaxy),
         active=draws.chance("field/occupied", 0.85),
         radius=torch.where(star, 0.03, 0.5 * 10 ** (0.2 * draws.normal("field/size"))),
@@ -185,6 +198,7 @@ def field(draws: Draws, galaxies: Galaxies, view: Instrument) -> Components:
         q=torch.where(star, 1.0, draws.uniform("field/q", low=0.3, high=1.0)),
         phi=draws.uniform("field/phi", high=math.pi),
     )
+    return join([main, beside])
 
 
 def nearby(draws: Draws, galaxies: Galaxies, view: Instrument) -> Components:

@@ -26,9 +26,10 @@ Z_LENS = (0.12, 1.1)
 Z_SOURCE = (0.4, 3.8)
 _CELLS = (28, 28, 20)
 SIGMA_STAR, VDF_ALPHA, VDF_BETA = 161.0, 2.32, 2.67  # Choi+2007, Table 1 (early types and discs)
-M_STAR_R, SIGMA_AT_M = -21.8, 200.0  # Faber-Jackson zero point: M_r of a sigma_v = 200 km/s early type
-MAGNITUDE_LIMIT = -23.6  # brightest cluster galaxies do not follow sigma_v^4 further
-BRIGHTEST = 17.3  # apparent r; brighter centrals are the business of the class ``nearby``
+M_STAR_R, SIGMA_AT_M = -21.4, 200.0  # Faber-Jackson zero point: M_r of a sigma_v = 200 km/s early type
+MAGNITUDE_LIMIT = -23.1  # brightest cluster galaxies do not follow sigma_v^4 further
+TRIES = 4
+BRIGHTEST = 18.0  # apparent r; brighter centrals are the business of the class ``nearby``
 
 
 @dataclass
@@ -57,6 +58,11 @@ class Galaxies:
 
     def __getitem__(self, rows: Tensor) -> Galaxies:
         return Galaxies(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def where(self, keep: Tensor, other: Galaxies) -> Galaxies:
+        """These galaxies where ``keep`` [B], those of ``other`` elsewhere."""
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return Galaxies(*(torch.where(keep, mine, theirs) for mine, theirs in pairs))
 
 
 @lru_cache(maxsize=1)
@@ -94,23 +100,32 @@ def _distance(z: Array) -> Array:
     return np.asarray(cosmology.distances(z, z + 1.0).lens)
 
 
-def draw_deflectors(draws: Draws, *, theta_E: tuple[Tensor, float], wide_share: float) -> Galaxies:
+def draw_deflectors(draws: Draws, *, theta_E: tuple[Tensor, Tensor], wide_share: float, faintest: Tensor) -> Galaxies:
     """Deflector galaxies, from the natural law or, for ``wide_share`` of them, log-uniform in theta_E.
 
     Arguments:
-        theta_E: smallest [B] and largest Einstein radius [arcsec].
+        theta_E: smallest and largest Einstein radius [arcsec], each [B].
         wide_share: share whose theta_E is log-uniform. Groups among them put part of the mass outside the galaxy,
             whose light then follows a smaller velocity dispersion.
+        faintest: r magnitude [B] below which a galaxy would not be looked at; fainter ones are drawn again, at most
+            ``TRIES`` times.
     """
-    smallest, largest = theta_E
     table = {key: value.to(draws.index.device) for key, value in _tables().items()}
+    galaxies = _try(draws, table, theta_E, wide_share)
+    for number in range(1, TRIES):
+        again = _try(Draws(draws.seed, draws.index, f"try {number}/"), table, theta_E, wide_share)
+        galaxies = galaxies.where(galaxies.magnitude_r <= faintest, again)
+    return galaxies
+
+
+def _try(draws: Draws, table: dict[str, Tensor], theta_E: tuple[Tensor, Tensor], wide_share: float) -> Galaxies:
+    smallest, largest = theta_E
     i, j, k = _cell(draws, table, smallest, largest)
     cell_theta = table["theta"][i, j, k]
     natural = cell_theta * torch.exp(draws.uniform("theta_jitter", low=-0.045, high=0.045))
     wide = smallest * torch.exp(draws.uniform("theta_wide") * torch.log(largest / smallest))
     is_wide = draws.chance("wide", wide_share)
-    radius = torch.minimum(torch.where(is_wide, wide, natural).clamp(max=largest), torch.full_like(wide, largest))
-    radius = torch.maximum(radius, smallest)
+    radius = torch.maximum(torch.minimum(torch.where(is_wide, wide, natural), largest), smallest)
     sigma_v = table["sigma"][i] * torch.sqrt(radius / cell_theta)
     shining = sigma_v * torch.where(is_wide, draws.uniform("group_mass", low=0.6, high=1.0), 1.0)
     z = table["z_l"][j] + draws.uniform("z_lens", low=-0.5, high=0.5) * (Z_LENS[1] - Z_LENS[0]) / _CELLS[1]
@@ -119,7 +134,7 @@ def draw_deflectors(draws: Draws, *, theta_E: tuple[Tensor, float], wide_share: 
     return replace(_light(draws, shining, z, table), sigma_v=sigma_v, z_source=z_source, theta_E=radius)
 
 
-def _cell(draws: Draws, table: dict[str, Tensor], smallest: Tensor, largest: float) -> tuple[Tensor, Tensor, Tensor]:
+def _cell(draws: Draws, table: dict[str, Tensor], smallest: Tensor, largest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Cell (sigma_v, z_lens, z_source) of each sample, weighted, with theta_E in range.
 
     Cells are sorted by theta_E, so that the range is an interval of the cumulative weight.
@@ -127,7 +142,7 @@ def _cell(draws: Draws, table: dict[str, Tensor], smallest: Tensor, largest: flo
     order, cumulative = table["order"], table["cumulative"]
     sorted_theta = table["theta"].flatten()[order]
     low = cumulative[torch.searchsorted(sorted_theta, smallest).clamp(max=len(order) - 2)]
-    high = cumulative[torch.searchsorted(sorted_theta, torch.full_like(smallest, largest)).clamp(max=len(order) - 1)]
+    high = cumulative[torch.searchsorted(sorted_theta, largest).clamp(max=len(order) - 1)]
     u = low + draws.uniform("deflector").double() * (high - low)
     cell = order[torch.searchsorted(cumulative, u).clamp(max=len(order) - 1)]
     rest = cell % (_CELLS[1] * _CELLS[2])
@@ -141,7 +156,7 @@ def _light(draws: Draws, sigma_v: Tensor, z: Tensor, table: dict[str, Tensor]) -
     d_a = _lookup(z, table["z"], table["distance"])  # Mpc
     modulus = 5.0 * torch.log10(d_a * (1 + z) ** 2) + 25.0
     k_minus_evolution = 1.2 * z + 1.1 * z**2 - 0.9 * z  # early types in r
-    kpc = 4.5 * 10 ** (-0.26 * (absolute - M_STAR_R) + 0.15 * draws.normal("size"))
+    kpc = 4.0 * 10 ** (-0.26 * (absolute - M_STAR_R) + 0.15 * draws.normal("size"))
     return Galaxies(
         sigma_v=sigma_v,
         z=z,

@@ -18,6 +18,7 @@ from mlensing.survey import Survey
 
 BLOCK = 64
 RESOLVED = 1.4  # smallest theta_E in widths of the sharpest PSF: below it arcs melt into the lens
+FRAMED = 0.65  # largest theta_E in half widths of the frame: the outer image lies up to 1.55 theta_E out
 
 
 class Simulator:
@@ -69,10 +70,17 @@ class Simulator:
         """Samples that share a grid."""
         draws, view = Draws(self.seed, index), self._instruments[survey]
         smallest = torch.clamp(RESOLVED * view.fwhm.amin(1), min=self.mixture.theta_E[0])
-        limits = (smallest, self.mixture.theta_E[1])
-        galaxies = draw_deflectors(draws, theta_E=limits, wide_share=self.mixture.wide_share)
+        largest = torch.clamp(FRAMED * 0.5 * self.mixture.size * view.pixel_scale, max=self.mixture.theta_E[1])
+        limits = (smallest, torch.maximum(smallest, largest))
+        wide, faintest = self.mixture.wide_share, _looked_at(view.depth)
+        galaxies = draw_deflectors(draws, theta_E=limits, wide_share=wide, faintest=faintest)
         offset = draws.uniform("dither", 2, low=-1.0, high=1.0) * self.mixture.dither * view.pixel_scale[:, None]
         sky = Sky(draws, view, galaxies, kind, offset, size=self.mixture.size)
         out = sky.observe(arc_signal=self.mixture.arc_signal)
         out |= {"label": (kind == 0).float(), "kind": kind, "survey": survey, "dx": view.pixel_scale}
         return out | (sky.maps() if maps else {})
+
+
+def _looked_at(depth: Tensor) -> Tensor:
+    """r magnitude of the faintest galaxies that lens searches consider, for a survey's depth."""
+    return (depth - 3.5).clamp(19.5, 22.3)

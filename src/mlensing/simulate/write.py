@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -53,29 +54,36 @@ def simulate(
 
     Raises:
         ConfigError: a bad mixture, or a folder that holds another set.
+        SurveyError: an unknown survey, or one without a band.
     """
     if num_samples < 1:
         raise ConfigError("num_samples", f"expected 1 or more, got {num_samples}", "Take 10000.")
     mixture, folder = Mixture.load(config), Path(output_dir)
+    Simulator(mixture, seed=seed)  # a survey or band that there is not shows before anything is written
     settings = {"mixture": mixture.model_dump(mode="json"), "num_samples": num_samples, "maps": maps}
     _claim(folder, provenance("simulate", settings, seed))
     index = folder / "index.csv"
-    if index.exists():
-        return index
-    parts = folder / _PARTS
-    parts.mkdir(exist_ok=True)
-    blocks = range(math.ceil(num_samples / BLOCK))
-    missing = [number for number in blocks if not _part(parts, number).exists()]
-    work = partial(_write_block, mixture, seed, folder, num_samples, maps)
-    for _ in track(_each(work, missing, num_workers), total=len(missing), **_bar()):
-        pass
-    rows = pd.concat([pd.read_csv(_part(parts, number), dtype=str, keep_default_na=False) for number in blocks])
-    with replacing(index) as beside:
-        rows.to_csv(beside, index=False, lineterminator="\n")
-    for number in blocks:
-        _part(parts, number).unlink()
-    parts.rmdir()
+    if not index.exists():
+        parts = folder / _PARTS
+        parts.mkdir(exist_ok=True)
+        blocks = range(math.ceil(num_samples / BLOCK))
+        missing = [number for number in blocks if not _part(parts, number).exists()]
+        work = partial(_write_block, mixture, seed, folder, num_samples, maps)
+        for _ in track(_each(work, missing, num_workers), total=len(missing), **_bar()):
+            pass
+        rows = pd.concat([pd.read_csv(_part(parts, number), dtype=str, keep_default_na=False) for number in blocks])
+        with replacing(index) as beside:
+            rows.to_csv(beside, index=False, lineterminator="\n")
+    _tidy(folder)
     return index
+
+
+def _tidy(folder: Path) -> None:
+    """Remove the parts of the index, and the halves of files that killed runs left behind."""
+    if (folder / _PARTS).exists():
+        shutil.rmtree(folder / _PARTS)
+    for half in [*folder.glob(".*.part.*"), *folder.glob("images/*/.*.part.fits")]:
+        half.unlink()
 
 
 def _bar() -> dict[str, Any]:

@@ -84,6 +84,17 @@ def statistics(
     return measured
 
 
+def require_positive(**counts: int) -> None:
+    """Refuse counts below 1.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise ConfigError(name, f"expected at least 1, got {count}", "Correct it.")
+
+
 def require_composites(composites: float, bands: tuple[str, ...]) -> None:
     """Refuse a share out of range, and colour from other than blue, green and red.
 

@@ -17,7 +17,7 @@ from mlensing.models.checkpoint import warm_start
 from mlensing.simulate.mixture import Mixture
 from mlensing.survey import Survey, survey_names
 from mlensing.training.compose import SurveyComposites
-from mlensing.training.describe import new_contract, require_composites, sky_fields, statistics
+from mlensing.training.describe import new_contract, require_composites, require_positive, sky_fields, statistics
 from mlensing.training.finder import Finder
 from mlensing.training.live import LiveData
 from mlensing.training.run import Monitor, run, share_cores
@@ -108,6 +108,7 @@ def fit(
         CatalogError, ImageError, ContractError, ConfigError: data, checkpoints or settings that cannot be used.
     """
     settings = dict(locals())
+    require_positive(batch_size=batch_size, max_epochs=max_epochs)
     seed_everything(seed, verbose=False)
     data = LensDataModule(
         data_dir, bands=bands or CHANNELS, input_size=input_size, batch_size=batch_size, margin=shift_px,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.utilities import rank_zero_only
@@ -62,10 +63,7 @@ def run(
     if ema > 0:
         callbacks.append(_averaging(ema))
     with quiet():
-        loop = Trainer(
-            max_epochs=max_epochs, callbacks=callbacks, logger=False, enable_progress_bar=False,
-            enable_model_summary=False, num_sanity_val_steps=0, **trainer,
-        )  # fmt: skip
+        loop = _loop(folder, max_epochs=max_epochs, callbacks=callbacks, **trainer)
         if loop.is_global_zero:
             write_json(folder / "provenance.json", provenance(command, finder.config, finder.seed))
         loop.fit(finder, data, ckpt_path=resume, weights_only=True)
@@ -73,6 +71,22 @@ def run(
     if loop.is_global_zero:
         calibrate(path, data, loop.strategy.root_device)
     return path
+
+
+def _loop(folder: Path, **options: Any) -> Trainer:
+    """Lightning's trainer, without its output; where there can be none, an empty ``folder`` goes too.
+
+    Raises:
+        ConfigError: an accelerator, a number of devices or a strategy that is not to be had here.
+    """
+    options |= {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    try:
+        return Trainer(num_sanity_val_steps=0, **options)
+    except (MisconfigurationException, ValueError) as error:
+        with suppress(OSError):  # that of a resumed run is not empty, and stays
+            folder.rmdir()
+        remedy = "Correct --accelerator, --devices, --num_nodes, --strategy or --precision; auto always works."
+        raise ConfigError("trainer", " ".join(str(error).split()).rstrip(".!"), remedy) from error
 
 
 def run_folder(log_dir: Path, resume: Path | None) -> Path:

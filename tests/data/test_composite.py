@@ -1,0 +1,118 @@
+"""Colour composites: 8-bit numbers, monotone, true in colour, with the quantiles where they belong."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from mlensing.data.composite import Stretch, arcsinh_stretch, composite, draw_stretch, percentile_stretch
+from mlensing.survey import Survey, survey_names
+
+COUNT = 16
+
+
+def drawn(survey: str, seed: int = 0) -> Stretch:
+    return draw_stretch(Survey.load(survey), torch.rand(COUNT, 6, generator=torch.Generator().manual_seed(seed)))
+
+
+def sky(seed: int = 0) -> Tensor:
+    """A galaxy in noise, at zero point 30."""
+    axis = torch.arange(32.0) - 15.5
+    galaxy = 300 * torch.exp(-(axis**2 + axis[:, None] ** 2) / 40)
+    noise = torch.randn(COUNT, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+    return galaxy * torch.tensor([0.4, 0.8, 1.0])[:, None, None] + 3 * noise
+
+
+def one_kind(percentile: bool, **changes: Tensor) -> Stretch:
+    of = torch.full
+    fields = {
+        "percentile": of((COUNT,), percentile),
+        "weights": of((COUNT, 3), 1.0),
+        "offset": of((COUNT,), 0.0),
+        "alpha": of((COUNT,), 0.1),
+        "q": of((COUNT,), 2.0),
+        "low": of((COUNT,), 0.15),
+        "high": of((COUNT,), 0.995),
+    }
+    return Stretch(**(fields | changes))
+
+
+@pytest.mark.parametrize("survey", survey_names())
+def test_whole_numbers_of_eight_bits(survey: str) -> None:
+    image = composite(sky(), drawn(survey))
+    assert image.dtype == torch.float32 and image.shape == (COUNT, 3, 32, 32)
+    assert torch.equal(image, image.round()) and image.min() >= 0 and image.max() <= 255
+    assert image.amax((1, 2, 3)).min() > 100, "the galaxy is seen"
+
+
+def test_the_input_is_left_alone() -> None:
+    image = sky()
+    composite(image, drawn("legacy"))
+    assert torch.equal(image, sky())
+
+
+def test_no_light_is_black() -> None:
+    for percentile in (False, True):
+        assert composite(torch.zeros(COUNT, 3, 32, 32), one_kind(percentile)).abs().max() == 0
+
+
+def test_an_offset_is_a_grey_sky() -> None:
+    image = composite(torch.zeros(COUNT, 3, 32, 32), one_kind(False, offset=torch.full((COUNT,), 0.03)))
+    assert image.min() == image.max() > 0
+
+
+@pytest.mark.parametrize("percentile", [False, True])
+def test_more_light_is_never_darker(percentile: bool) -> None:
+    ramp = torch.linspace(-5, 50, 32 * 32).view(1, 1, 32, 32).expand(COUNT, 3, 32, 32)
+    image = composite(ramp, one_kind(percentile)).flatten(2)
+    assert (image.diff(dim=-1) >= 0).all()
+    assert image[..., 0].max() == 0 and image[..., -1].min() > 200
+
+
+def test_colour_is_kept_below_saturation() -> None:
+    brightness = torch.logspace(-2, 1, 64).view(1, 1, 8, 8)
+    colour = torch.tensor([0.3, 1.0, 2.0])[:, None, None]
+    light = (brightness * colour).expand(COUNT, 3, 8, 8)
+    out = arcsinh_stretch(light, torch.full((COUNT,), 0.1), torch.full((COUNT,), 2.0))
+    torch.testing.assert_close(out / out[:, 1:2], light / light[:, 1:2])
+
+
+def test_the_arcsinh_is_linear_for_faint_light_and_logarithmic_for_bright() -> None:
+    alpha, q = torch.full((1,), 0.1), torch.full((1,), 2.0)
+    faint, bright = torch.full((1, 3, 1, 1), 1e-3), torch.full((1, 3, 1, 1), 1e4)
+    torch.testing.assert_close(arcsinh_stretch(faint, alpha, q), 0.1 * faint, rtol=1e-4, atol=0)
+    step = arcsinh_stretch(10 * bright, alpha, q) - arcsinh_stretch(bright, alpha, q)
+    torch.testing.assert_close(step, torch.log(torch.tensor(10.0)).expand_as(step) / 2, rtol=1e-3, atol=0)
+
+
+def test_quantiles_become_black_and_white() -> None:
+    image, low, high = sky(), torch.full((COUNT,), 0.15), torch.full((COUNT,), 0.995)
+    out = percentile_stretch(image, low, high).flatten(1)
+    ends = torch.quantile(image.flatten(1), torch.tensor([0.15, 0.995]), dim=1, interpolation="nearest")
+    expected = (image.flatten(1) - ends[0, :, None]) / (ends[1] - ends[0])[:, None]
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
+    assert ((out <= 0).float().mean(1) - 0.15).abs().max() < 1e-3
+    assert ((out >= 1).float().mean(1) - 0.005).abs().max() < 1e-3
+
+
+def test_images_take_their_own_stretch() -> None:
+    image, stretch = sky(), one_kind(False)
+    mixed = dataclasses.replace(stretch, percentile=torch.arange(COUNT) % 2 == 0)
+    both = composite(image, mixed)
+    assert torch.equal(both[::2], composite(image, one_kind(True))[::2])
+    assert torch.equal(both[1::2], composite(image, stretch)[1::2])
+
+
+def test_draws_stay_mild_and_take_every_style_of_the_survey() -> None:
+    survey = Survey.load("cfhtls")
+    stretch = drawn("cfhtls")
+    away = (stretch.alpha[:, None] / torch.tensor([c.alpha for c in survey.composites])).log().abs()
+    assert away.amin(1).max() <= 0.2501
+    assert away.argmin(1).unique().tolist() == list(range(len(survey.composites)))
+    weights = torch.tensor(survey.composites[0].weights[::-1])
+    assert (stretch.weights / weights).log().abs().max() <= 0.0801
+    assert ((stretch.q / survey.composites[0].q).log().abs() <= 0.2001).all()
+    assert drawn("legacy").percentile.any() and not drawn("legacy").percentile.all()

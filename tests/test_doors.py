@@ -1,0 +1,263 @@
+"""The seed's addresses end to end, as a user types them, and what every verb does with bad input."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from astropy.io import fits
+from PIL import Image
+
+from mlensing.cli import main
+from mlensing.models.checkpoint import read_checkpoint
+
+ROOT = Path(__file__).parents[1]
+SKY = "{surveys: {des: 1}, classes: {lens: 1, spiral: 1}, size: 32}\n"
+
+
+def door(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run a command from the root of the repository, as documents say."""
+    command = [sys.executable, *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def done(*words: object) -> str:
+    result = door(*words)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the four doors have been gone through: sky, prepared, logs, results."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("doors")
+    (folder / "sky.yaml").write_text(SKY)
+    done("scripts/generate_dataset.py", "--config", folder / "sky.yaml", "--num_samples", 64, "--seed", 3,
+         "--output_dir", folder / "sky", "--num_workers", 1)  # fmt: skip
+    done("scripts/prepare_dataset.py", "--fits_dir", folder / "sky/images", "--output_dir", folder / "prepared",
+         "--train_split", 0.6)  # fmt: skip
+    done("src/lit_train.py", "--config", "configs/smoke.yaml", "--data_dir", folder / "prepared", "--max_epochs", 1,
+         "--log_dir", folder / "logs", "--input_size", 32, "--composites", 0.5)  # fmt: skip
+    done("src/evaluate.py", "--checkpoint", folder / "logs/version_0/checkpoints/best.ckpt",
+         "--data_dir", f"{folder}/prepared/test/", "--output_dir", folder / "results", "--resamples", 20)  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(place: Path) -> str:
+    return str(place / "logs/version_0/checkpoints/best.ckpt")
+
+
+def test_every_door_leaves_what_it_promises(place: Path) -> None:
+    index = pd.read_csv(place / "sky/index.csv")
+    assert len(index) == 64 and set(index["label"]) == {0, 1}
+    assert all((place / "sky" / name).is_file() for name in index["filepath"])
+    assert (place / "sky/provenance.json").is_file() and (place / "sky/preview.png").is_file()
+    splits = [pd.read_csv(place / "prepared" / split / "index.csv") for split in ("train", "val", "test")]
+    assert sum(map(len, splits)) == 64 and len(splits[0]) == pytest.approx(0.6 * 64, abs=2)
+    assert (place / "logs/version_0/checkpoints/last.ckpt").is_file()
+    page = (place / "results/report.html").read_text()
+    assert "<html" in page and "http://" not in page.replace("http://www.w3.org", "")
+    assert (place / "results/report.json").is_file()
+
+
+def test_the_seeds_training_command_parses() -> None:
+    said = done("src/lit_train.py", "--config", "configs/baseline.yaml", "--data_dir", "O", "--max_epochs", 50,
+                "--seed", 42, "--accelerator", "gpu", "--devices", 2, "--num_nodes", 1, "--strategy", "ddp",
+                "--print_config")  # fmt: skip
+    assert "model: resnet18" in said and "max_epochs: 50" in said and "data_dir: O" in said
+
+
+def test_the_seeds_imports_work(place: Path) -> None:
+    code = (
+        "import sys, torch\n"
+        "from src.datasets.lens_fits_dataset import LensFITSDataset\n"
+        "from mlensing.gnn.physics_ops import poisson_residual\n"
+        "sample = LensFITSDataset(csv_path=sys.argv[1], band_hdus=None, require_sigma_crit=True)[0]\n"
+        "psi = torch.zeros(8, 8)\n"
+        "print(tuple(sample['image'].shape), poisson_residual(psi, psi, dx=1e-6, dy=1e-6).abs().max().item())\n"
+    )
+    assert done("-c", code, place / "prepared/train/index.csv").strip() == "(3, 32, 32) 0.0"
+
+
+@pytest.fixture(scope="module")
+def mixed(place: Path) -> Path:
+    """A folder of every kind of file, good and bad."""
+    folder = place / "mixed"
+    (folder / "deep").mkdir(parents=True)
+    good = place / "sky/images/000/sim_0000000.fits"
+    shutil.copy(good, folder / "deep/good.fits")
+    (folder / "truncated.fits").write_bytes(good.read_bytes()[:4000])
+    (folder / "empty.fits").write_bytes(b"")
+    (folder / "text.fits").write_text("no image")
+    fits.writeto(folder / "nan.fits", np.full((32, 32), np.nan, np.float32), fits.Header({"PIXSCALE": 0.263}))
+    fits.writeto(folder / "line.fits", np.zeros(32, np.float32))
+    np.save(folder / "words.npy", np.array([["a", "b"]]))
+    np.save(folder / "flux.npy", np.random.default_rng(1).normal(size=(3, 40, 40)).astype(np.float32))
+    Image.fromarray(np.random.default_rng(2).integers(0, 255, (48, 48, 3), np.uint8)).save(folder / "colour.png")
+    Image.open(folder / "colour.png").save(folder / "colour.jpg")
+    (folder / "broken.png").write_bytes((folder / "colour.png").read_bytes()[:300])
+    (folder / "notes.txt").write_text("not an image, and not asked for")
+    return folder
+
+
+def test_predict_gives_every_file_its_row(place: Path, mixed: Path, checkpoint: str) -> None:
+    output, absent = place / "scores.csv", place / "absent.fits"
+    done("-m", "mlensing.cli", "predict", mixed, absent, place / "prepared/test/index.csv", "--checkpoint", checkpoint,
+         "--output", output, "--page", place / "ranking.html")  # fmt: skip
+    table = pd.read_csv(output)
+    assert list(table.columns) == ["file", "probability", "logit", "uncertainty", "status"]
+    status = table.set_index("file")["status"]
+    for name in ("deep/good.fits", "flux.npy", "colour.png", "colour.jpg"):
+        assert status[str(mixed / name)] == "ok"
+    for name in ("truncated.fits", "empty.fits", "text.fits", "nan.fits", "line.fits", "words.npy", "broken.png"):
+        assert status[str(mixed / name)].startswith(f"{mixed / name}: ")
+    assert "no such file" in status[str(absent)]
+    assert str(mixed / "notes.txt") not in status.index
+    good = table["status"] == "ok"
+    assert table.loc[good, "probability"].between(0, 1).all() and table.loc[~good, "logit"].isna().all()
+    assert (place / "ranking.html").is_file()
+
+
+@pytest.mark.parametrize("ending", ["parquet", "vot", "fits"])
+def test_predict_writes_other_tables(place: Path, mixed: Path, checkpoint: str, ending: str, tmp_path: Path) -> None:
+    output = tmp_path / f"scores.{ending}"
+    assert main(["predict", str(mixed), "--checkpoint", checkpoint, "--output", str(output)]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [output.name] and output.stat().st_size > 500
+
+
+Case = Callable[["Bad"], list[str]]
+
+
+class Bad:
+    """Builds inputs that are wrong in one respect."""
+
+    def __init__(self, place: Path, checkpoint: str, folder: Path) -> None:
+        self.place, self.checkpoint, self.folder = place, checkpoint, folder
+        self.image = place / "sky/images/000/sim_0000000.fits"
+
+    def file(self, name: str, content: str) -> str:
+        (self.folder / name).write_text(content)
+        return str(self.folder / name)
+
+    def index(self, *rows: str) -> str:
+        """An index of these rows, for ``evaluate``."""
+        return self.file("index.csv", "\n".join(["filepath,label,pixel_scale_arcsec", *rows]) + "\n")
+
+    def other_bands(self) -> str:
+        path = shutil.copy(self.checkpoint, self.folder / "other.ckpt")
+        found = read_checkpoint(path)
+        found.with_contract(found.contract.model_copy(update={"bands": ("u", "g", "Y")}))
+        return str(path)
+
+    def simulate(self, content: str) -> list[str]:
+        mixture = self.file("mixture.yaml", content)
+        return ["simulate", "--config", mixture, "--num_samples", "8", "--output_dir", f"{self.folder}/out"]
+
+    def prepare(self, *words: str, fits_dir: str | None = None) -> list[str]:
+        source = fits_dir or str(self.place / "sky/images")
+        return ["prepare", "--fits_dir", source, "--output_dir", f"{self.folder}/out", *words]
+
+    def train(self, *words: str, data_dir: str | None = None) -> list[str]:
+        source = data_dir or str(self.place / "prepared")
+        size = [] if "--config" in words else ["--input_size", "32"]
+        return ["train", "--data_dir", source, "--log_dir", f"{self.folder}/logs", *size, *words]
+
+    def evaluate(self, *words: str, checkpoint: str | None = None, data: str | None = None) -> list[str]:
+        source = data or str(self.place / "prepared/test")
+        given = ["--checkpoint", checkpoint or self.checkpoint, "--data_dir", source]
+        return ["evaluate", *given, "--output_dir", f"{self.folder}/out", *words]
+
+    def predict(self, *words: str, checkpoint: str | None = None, data: str | None = None) -> list[str]:
+        given = [data or str(self.place / "sky/images"), "--checkpoint", checkpoint or self.checkpoint]
+        output = [] if "--output" in words else ["--output", f"{self.folder}/out.csv"]
+        return ["predict", *given, *output, *words]
+
+
+CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
+    "simulate, unknown survey": (lambda b: b.simulate(SKY.replace("des", "dess")), ("'dess'", "Known: ")),
+    "simulate, unknown key": (lambda b: b.simulate(SKY.replace("size", "sise")), ("mixture.yaml", "sise")),
+    "simulate, unknown class": (lambda b: b.simulate(SKY.replace("spiral", "spirals")), ("spirals", "known: lens")),
+    "prepare, unknown survey": (lambda b: b.prepare("--survey", "dess"), ("'dess'", "Known: ")),
+    "prepare, missing folder": (lambda b: b.prepare(fits_dir="absent"), ("absent", "--fits_dir")),
+    "train, unknown survey": (lambda b: b.train("--survey", "dess"), ("'dess'", "Known: ")),
+    "train, missing folder": (lambda b: b.train(data_dir="absent"), ("absent", "mlensing prepare")),
+    "train, unknown key": (
+        lambda b: b.train("--config", b.file("my.yaml", "max_epochz: 1\n")),
+        ("my.yaml", "max_epochz", "train --help"),
+    ),
+    "train, wrong kind": (lambda b: b.train("--config", b.file("my.yaml", "max_epochs: x\n")), ("max_epochs", "int")),
+    "train, no YAML": (lambda b: b.train("--config", b.file("my.yaml", "a: [\n")), ("my.yaml", "--help")),
+    "train, no epochs": (lambda b: b.train("--max_epochs", "0"), ("max_epochs", "at least 1")),
+    "train, no batch": (lambda b: b.train("--batch_size", "0"), ("batch_size", "at least 1")),
+    "train, unknown model": (lambda b: b.train("--model", "vit"), ("'vit'", "resnet18")),
+    "train, unknown strategy": (lambda b: b.train("--strategy", "magic"), ("magic", "--strategy")),
+    "train, other bands": (lambda b: b.train("--bands", "[u, v, w]"), ("sim_0", "expected bands u,v,w, got g,r,i")),
+    "train, garbage to resume": (lambda b: b.train("--resume", b.file("x.ckpt", "x")), ("x.ckpt", "best.ckpt")),
+    "train, garbage to begin with": (lambda b: b.train("--init", b.file("x.ckpt", "x")), ("x.ckpt", "state_dict")),
+    "evaluate, unknown survey": (lambda b: b.evaluate("--survey", "dess"), ("'dess'", "Known: ")),
+    "evaluate, missing folder": (lambda b: b.evaluate(data="absent"), ("absent", "index")),
+    "evaluate, missing files": (lambda b: b.evaluate(data=b.index("no.fits,1,0.2")), ("1 of 1 files", "no.fits")),
+    "evaluate, double row": (
+        lambda b: b.evaluate(data=b.index(f"{b.image},1,", f"{b.image},1,")),
+        ("index.csv", "more than once", "sim_0"),
+    ),
+    "evaluate, unknown label": (lambda b: b.evaluate(data=b.index(f"{b.image},lens,")), ("'lens'", "0, 1")),
+    "evaluate, garbage": (lambda b: b.evaluate(checkpoint=b.file("x.ckpt", "x" * 99)), ("x.ckpt", "best.ckpt")),
+    "evaluate, other bands": (
+        lambda b: b.evaluate(checkpoint=b.other_bands()),
+        ("sim_0", "expected bands u,g,Y, got g,r,i"),
+    ),
+    "evaluate, no batch": (lambda b: b.evaluate("--batch_size", "0"), ("batch_size", "at least 1")),
+    "evaluate, unwritable": (
+        lambda b: b.evaluate("--output_dir", b.file("taken", "") + "/out"),
+        ("taken", "permissions"),
+    ),
+    "predict, unknown survey": (lambda b: b.predict("--survey", "dess"), ("'dess'", "Known: ")),
+    "predict, garbage": (lambda b: b.predict(checkpoint=b.file("x.ckpt", "")), ("x.ckpt", "best.ckpt")),
+    "predict, no checkpoint": (lambda b: b.predict(checkpoint="absent.ckpt"), ("absent.ckpt", "best.ckpt")),
+    "predict, other bands": (
+        lambda b: b.predict(checkpoint=b.other_bands()),
+        ("sim_0", "expected bands u,g,Y, got g,r,i"),
+    ),
+    "predict, double row": (
+        lambda b: b.predict(data=b.index(f"{b.image},1,", f"{b.image},0,")),
+        ("index.csv", "more than once"),
+    ),
+    "predict, no columns": (lambda b: b.predict(data=b.file("i.csv", "a,b\n1,2\n")), ("i.csv", "filepath")),
+    "predict, unknown ending": (lambda b: b.predict("--output", f"{b.folder}/out.xls"), ("out.xls", ".parquet")),
+    "predict, unwritable": (lambda b: b.predict("--output", b.file("taken", "") + "/s.csv"), ("taken", "permissions")),
+    "predict, impossible share": (lambda b: b.predict("--prevalence", "2"), ("prevalence", "2")),
+    "predict, unknown device": (lambda b: b.predict("--device", "abacus"), ("abacus", "cpu")),
+    "predict, unknown flag": (lambda b: b.predict("--colour", "3"), ("--colour", "predict --help")),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_is_told_in_one_line_and_leaves_nothing(
+    name: str, place: Path, checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, said = CASES[name]
+    arguments = make(Bad(place, checkpoint, tmp_path))
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert main(arguments) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error" in line.lower()]
+    assert len(lines) == 1 and lines[0].startswith(f"mlensing {arguments[0]}: error: ")
+    assert all(word in lines[0] for word in said), lines[0]
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_mistake_is_no_traceback(tmp_path: Path) -> None:
+    result = door("src/evaluate.py", "--checkpoint", tmp_path / "absent.ckpt", "--data_dir", tmp_path)
+    assert result.returncode == 2 and not result.stdout
+    assert result.stderr.count("\n") == 1 and result.stderr.startswith("mlensing evaluate: error: ")
