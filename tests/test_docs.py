@@ -46,9 +46,7 @@ def readable(value: str | list[str]) -> str:
 
 
 def of_documents() -> list[tuple[str, list[str]]]:
-    found = [
-        (n, w) for n, path in zip(NAMES, DOCUMENTS, strict=True) for b in blocks(path, "bash") for w in commands(b)
-    ]
+    found = [(path.name, words) for path in DOCUMENTS for block in blocks(path, "bash") for words in commands(block)]
     found += [(path.name, words) for path in SCRIPTS for words in commands(path.read_text())]
     return found + [("help", ["mlensing", verb, *shlex.split(e)]) for verb in VERBS for e in EXAMPLES[verb]]
 
@@ -96,7 +94,7 @@ def test_commands_are_those_there_are(where: str, words: list[str], monkeypatch:
     if program == "mlensing":
         check_verb(arguments[0], arguments[1:])
     elif program == "make":
-        assert [word for word in arguments if "=" not in word][0] in MAKE
+        assert next(word for word in arguments if "=" not in word) in MAKE
     elif program == "python" and arguments[:2] == ["-m", "pytest"]:
         assert all(Path(word).exists() for word in arguments[2:] if not word.startswith("-"))
     elif program == "python" and arguments[0].startswith("benchmarks/"):
@@ -147,7 +145,7 @@ def test_documents_are_short_and_plain(path: Path) -> None:
     text = path.read_text()
     assert len(text.splitlines()) <= 250
     assert text.count("```") % 2 == 0 and "\t" not in text
-    assert {language for language in re.findall(r"^```(\w+)", text, re.MULTILINE)} <= {"bash", "python", "text"}
+    assert set(re.findall(r"^```(\w+)", text, re.MULTILINE)) <= {"bash", "python", "text"}
 
 
 def test_quoted_messages_are_those_of_the_package() -> None:
