@@ -2,7 +2,9 @@
 
 Both make three bands of 64 pixels with SIE + shear, Sersic lens and source, light sampled 4 x 4 times a pixel, PSF,
 noise, and kappa, psi and alpha. Ours also has neighbours, clumpy sources and a brightness drawn from the arcs' S/N.
-Blocks of ours and systems of theirs take turns, so that whatever else the machine does falls on both.
+Theirs is timed with its PSF applied at pixels, as ours is where pixels sample it, and again on the finer grid.
+Blocks of ours and systems of theirs take turns, and processor time is measured, so that what else the machine does
+falls on both.
 Run: python benchmarks/simulate.py [--full]
 """
 
@@ -72,9 +74,10 @@ def sersic(of: Any, row: int, n: float, magnitude: float) -> dict[str, float]:
     return ellipse(of, row) | {"R_sersic": float(of.radius[row]), "n_sersic": n, "magnitude": magnitude}
 
 
-def lenstronomy_system(survey: Survey, bands: tuple[str, ...], size: int, scene: Scene) -> float:
-    """Make one system as lenstronomy's documentation does; its seconds."""
-    start = time.perf_counter()
+def lenstronomy_system(survey: Survey, bands: tuple[str, ...], size: int, scene: Scene, *, finely: bool) -> float:
+    """Make one system as lenstronomy's documentation does, blurred on the finer grid or not; its seconds."""
+    start = time.process_time()
+    numerics = {"supersampling_factor": SUPERSAMPLING, "supersampling_convolution": finely}
     for name in bands:
         band = survey.band(name)
         observation = {
@@ -84,7 +87,7 @@ def lenstronomy_system(survey: Survey, bands: tuple[str, ...], size: int, scene:
             "seeing": band.psf_fwhm, "psf_type": "GAUSSIAN",
         }  # fmt: skip
         api = SimAPI(num_pix=size, kwargs_single_band=observation, kwargs_model=MODEL)
-        model = api.image_model_class({"supersampling_factor": SUPERSAMPLING, "supersampling_convolution": False})
+        model = api.image_model_class(numerics)
         lens_light, source, _ = api.magnitude2amplitude(scene["kwargs_lens_light"], scene["kwargs_source"])
         image = model.image(scene["kwargs_lens"], source, lens_light)
         image = image + api.noise_for_model(model=image)
@@ -92,31 +95,32 @@ def lenstronomy_system(survey: Survey, bands: tuple[str, ...], size: int, scene:
     x, y = api.data_class.pixel_coordinates
     for what in (model.LensModel.kappa, model.LensModel.potential, model.LensModel.alpha):
         what(x.ravel(), y.ravel(), scene["kwargs_lens"])
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="many more systems")
-    rounds = 40 if parser.parse_args().full else 8
+    rounds = 40 if parser.parse_args().full else 15
     torch.set_num_threads(1)
     mixture = Mixture.load(CONFIG).model_copy(update={"classes": {"lens": 1.0}})
     simulator = Simulator(mixture, seed=42)
     survey, bands = simulator.surveys[0], tuple(simulator.bands[0])
     given = scenes(simulator, 0)
-    lenstronomy_system(survey, bands, mixture.size, given[0])  # warms up; scenes() did for ours
-    ours, theirs = [], []
+    lenstronomy_system(survey, bands, mixture.size, given[0], finely=True)  # warms up; scenes() did for ours
+    times: dict[str, list[float]] = {"ours": [], "theirs": [], "finely": []}
     for number in range(rounds):
-        start = time.perf_counter()
+        start = time.process_time()
         simulator.block(number, maps=True)
-        ours.append((time.perf_counter() - start) / BLOCK)
-        theirs += [
-            lenstronomy_system(survey, bands, mixture.size, given[k % BLOCK]) for k in (2 * number, 2 * number + 1)
-        ]
-    mine, their = statistics.median(ours), statistics.median(theirs)
-    print(f"lenstronomy, supersampling {SUPERSAMPLING}: {1e3 * their:7.1f} ms a system (median of {len(theirs)})")
-    print(f"ours:                         {1e3 * mine:7.2f} ms a system, {1 / mine:.0f} a second and core")
-    print(f"SIMULATE_SPEEDUP = {their / mine:.1f} x (aim 50)")
+        times["ours"].append((time.process_time() - start) / BLOCK)
+        for name in ("theirs", "finely"):
+            scene = given[number % BLOCK]
+            times[name].append(lenstronomy_system(survey, bands, mixture.size, scene, finely=name == "finely"))
+    ours, theirs, finely = (statistics.median(times[name]) for name in ("ours", "theirs", "finely"))
+    print(f"lenstronomy, supersampling {SUPERSAMPLING}:       {1e3 * theirs:6.1f} ms a system (median of {rounds})")
+    print(f"   and its convolution as well:    {1e3 * finely:6.1f} ms, {finely / ours:.1f} times ours")
+    print(f"ours, {1 / ours:4.0f} a second and core:     {1e3 * ours:6.2f} ms a system")
+    print(f"SIMULATE_SPEEDUP = {theirs / ours:.1f} x (aim 50)")
 
 
 if __name__ == "__main__":

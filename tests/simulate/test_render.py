@@ -16,7 +16,8 @@ from torch import Tensor
 
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.instrument import Instrument, convolve, draw_observation
-from mlensing.simulate.render import Deflector, render_arcs, render_light
+from mlensing.simulate.rays import Deflector
+from mlensing.simulate.render import render_arcs, render_light
 from mlensing.simulate.scene import Components, components
 from mlensing.survey import Survey
 

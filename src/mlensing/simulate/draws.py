@@ -26,13 +26,23 @@ def splitmix64(x: Tensor) -> Tensor:
         >>> splitmix64(torch.tensor([0, 1])).tolist()
         [0, 6238072747940578789]
     """
-    x = (x ^ _logical_shift(x, 30)) * _MIX_1
-    x = (x ^ _logical_shift(x, 27)) * _MIX_2
-    return x ^ _logical_shift(x, 31)
+    return _mixed(x.clone())
+
+
+def _mixed(x: Tensor) -> Tensor:
+    x.bitwise_xor_(_logical_shift(x, 30)).mul_(_scalar(_MIX_1, x.device))
+    x.bitwise_xor_(_logical_shift(x, 27)).mul_(_scalar(_MIX_2, x.device))
+    return x.bitwise_xor_(_logical_shift(x, 31))
 
 
 def _logical_shift(x: Tensor, bits: int) -> Tensor:
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
+    return (x >> _scalar(bits, x.device)).bitwise_and_(_scalar((1 << (64 - bits)) - 1, x.device))
+
+
+@lru_cache(maxsize=256)
+def _scalar(value: float, device: torch.device) -> Tensor:
+    """A number as a tensor: torch would make one anew in every operation, at the cost of the operation itself."""
+    return torch.tensor(value, device=device)
 
 
 class Draws:
@@ -61,19 +71,23 @@ class Draws:
     def bits(self, name: str, *shape: int) -> Tensor:
         """Random int64 of all 64 bits."""
         counters = _counters(self.prefix + name, math.prod(shape), self.index.device)
-        return splitmix64(self._keys[:, None] + counters).view(len(self), *shape)
+        return _mixed(self._keys[:, None] + counters).view(len(self), *shape)
 
     def uniform(self, name: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        """Uniform in (low, high)."""
-        bits = _logical_shift(self.bits(name, *shape), 40)
-        return low + (high - low) * (bits.float() + 0.5) * 2.0**-24
+        """Uniform in (low, high]."""
+        u = self._unit(self.bits(name, *shape))
+        return u if (low, high) == (0.0, 1.0) else u.mul_(high - low).add_(low)
+
+    def _unit(self, bits: Tensor) -> Tensor:
+        high = _logical_shift(bits, 40).float()
+        return high.add_(_scalar(0.5, bits.device)).mul_(_scalar(2.0**-24, bits.device))
 
     def normal(self, name: str, *shape: int) -> Tensor:
         """Standard normal, two from each 64 bits (Box & Muller 1958)."""
         count = math.prod(shape)
         bits = self.bits(name, (count + 1) // 2)
-        radius = torch.sqrt(-2.0 * torch.log((_logical_shift(bits, 40).float() + 0.5) * 2.0**-24))
-        angle = (bits & 0xFFFFFF).float() * (2.0 * math.pi * 2.0**-24)
+        radius = self._unit(bits).log_().mul_(_scalar(-2.0, bits.device)).sqrt_()
+        angle = (bits & _scalar(0xFFFFFF, bits.device)).float().mul_(_scalar(2.0 * math.pi * 2.0**-24, bits.device))
         pair = torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], 1)
         return pair[:, :count].reshape(len(self), *shape)
 

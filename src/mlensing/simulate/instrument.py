@@ -21,6 +21,7 @@ ZERO_POINT = 30.0
 
 MARGIN = 8  # pixels simulated beyond the frame, so that light outside it is blurred into it
 SAMPLED = 2.5  # pixels per FWHM below which the frame is simulated on a finer grid
+AT_ONCE = 8  # images convolved at once: more than the caches hold is slower
 
 
 @dataclass
@@ -97,6 +98,9 @@ class Observation:
     e2: Tensor
     background: Tensor
 
+    def __getitem__(self, rows: Tensor) -> Observation:
+        return Observation(*(getattr(self, f.name)[rows] for f in fields(self)))
+
     def psf(self, *, size: int, spacing: Tensor) -> Tensor:
         """Moffat (1969) PSFs with the peak at [0, 0] and wrap-around, each summing to 1.
 
@@ -106,11 +110,12 @@ class Observation:
         offset = torch.fft.fftfreq(size, d=1.0 / size, device=spacing.device) * spacing[:, None]
         x, y = offset[:, None, :], offset[:, :, None]
         e1, e2 = self.e1[:, None, None], self.e2[:, None, None]
-        square = (1 - e1) * x**2 + (1 + e1) * y**2 - 2 * e2 * x * y
+        square = (1 - e1) * x**2 + (1 + e1) * y**2 - (2 * e2 * x) * y
         core = self.view.fwhm**2 / (4 * (torch.exp2(1 / self.moffat) - 1))[:, None]  # alpha^2 of the Moffat
-        logarithm = torch.log1p(square[:, None] / core[..., None, None])
-        kernel = torch.exp(-self.moffat[:, None, None, None] * logarithm)
-        return kernel / kernel.sum((-2, -1), keepdim=True)
+        kernel: Tensor = (square[:, None] / core[..., None, None]).add_(1.0).log_()
+        kernel.mul_(-self.moffat[:, None, None, None]).exp_()
+        kernel /= kernel.sum((-2, -1), keepdim=True)
+        return kernel
 
     def electrons(self, flux: Tensor) -> tuple[Tensor, Tensor]:
         """Expected electrons of light and sky, and the variance of their count (Poisson and read noise).
@@ -134,10 +139,11 @@ class Observation:
         """
         mean, variance = self.electrons(flux)
         z = draws.normal("pixel", *flux.shape[1:])
-        count = mean + torch.sqrt(variance) * z + (mean / variance) * (z**2 - 1) / 6
+        skewness = z.square().sub_(1.0).mul_(mean / (6.0 * variance))
+        count = z.mul_(variance.sqrt_()).add_(skewness).add_(mean)
         sky = (self.view.sky * self.view.exposure)[..., None, None]
         left_over = self.background[..., None, None] * torch.sqrt(sky)
-        return (count - sky + left_over) / self._gain()
+        return count.sub_(sky - left_over).div_(self._gain())
 
     def _gain(self) -> Tensor:
         return (self.view.gain * self.view.exposure)[..., None, None]
@@ -162,6 +168,8 @@ def draw_observation(draws: Draws, view: Instrument) -> Observation:
 
 def convolve(image: Tensor, transfer: Tensor) -> Tensor:
     """Linear (zero-padded) convolution with the PSFs whose ``rfft2`` is ``transfer`` [B, bands, S, S/2 + 1]."""
-    size = transfer.shape[-2]
-    blurred: Tensor = torch.fft.irfft2(torch.fft.rfft2(image, s=(size, size)) * transfer, s=(size, size))
-    return blurred[..., : image.shape[-2], : image.shape[-1]]
+    size, parts = transfer.shape[-2], []
+    for some, response in zip(torch.split(image, AT_ONCE), torch.split(transfer, AT_ONCE), strict=True):
+        blurred = torch.fft.irfft2(torch.fft.rfft2(some, s=(size, size)).mul_(response), s=(size, size))
+        parts.append(blurred[..., : image.shape[-2], : image.shape[-1]])
+    return torch.cat(parts)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.population import Galaxies
-from mlensing.simulate.render import Deflector
+from mlensing.simulate.rays import Deflector
 from mlensing.simulate.scene import Components, components, galaxy_flux, join
 
 REFERENCE_MAGNITUDE = 25.0

@@ -53,8 +53,13 @@ class Components:
     def __len__(self) -> int:
         return len(self.owner)
 
-    def __getitem__(self, rows: Tensor) -> Components:
+    def __getitem__(self, rows: Tensor | slice) -> Components:
         return Components(*(getattr(self, f.name)[rows] for f in dataclasses.fields(self)))
+
+    def owned(self, first: int, last: int) -> Components:
+        """Those of the samples ``first`` to ``last`` - 1, which are counted from 0."""
+        some = self[((self.owner >= first) & (self.owner < last)).nonzero()[:, 0]]
+        return dataclasses.replace(some, owner=some.owner - first)
 
     def moved(self, owners: Tensor, dx: Tensor, dy: Tensor) -> Components:
         """With local owner k renamed to ``owners[k]`` and shifted by its dx, dy [arcsec]."""

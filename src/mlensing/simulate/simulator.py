@@ -17,6 +17,7 @@ from mlensing.simulate.sky import Block, Sky
 from mlensing.survey import Survey
 
 BLOCK = 64
+CACHED = 32  # samples whose pixels a processor computes at once: more than its caches hold is slower
 RESOLVED = 1.4  # smallest theta_E in widths of the sharpest PSF: below it arcs melt into the lens
 FRAMED = 0.65  # largest theta_E in half widths of the frame: the outer image lies up to 1.55 theta_E out
 
@@ -76,9 +77,14 @@ class Simulator:
         galaxies = draw_deflectors(draws, theta_E=limits, wide_share=wide, faintest=faintest)
         offset = draws.uniform("dither", 2, low=-1.0, high=1.0) * self.mixture.dither * view.pixel_scale[:, None]
         sky = Sky(draws, view, galaxies, kind, offset, size=self.mixture.size)
-        out = sky.observe(arc_signal=self.mixture.arc_signal)
-        out |= {"label": (kind == 0).float(), "kind": kind, "survey": survey, "dx": view.pixel_scale}
-        return out | (sky.maps() if maps else {})
+        rows = torch.arange(len(index), device=self.device)
+        at_once = CACHED if self.device.type == "cpu" else len(index)
+        parts = [self._pixels(sky[some], maps=maps) for some in torch.split(rows, at_once)]
+        out = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        return out | {"label": (kind == 0).float(), "kind": kind, "survey": survey, "dx": view.pixel_scale}
+
+    def _pixels(self, sky: Sky, *, maps: bool) -> Block:
+        return sky.observe(arc_signal=self.mixture.arc_signal) | (sky.maps() if maps else {})
 
 
 def _looked_at(depth: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
@@ -14,7 +15,6 @@ from mlensing.physics.mass import (
     shear_potential,
     sie_convergence,
     sie_deflection,
-    sie_potential,
 )
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.instrument import MARGIN, Instrument, convolve, draw_observation
@@ -58,12 +58,22 @@ class Sky:
         self.fine = int(view.fine[0])
         self.spacing = view.pixel_scale / self.fine
         self.frame = (size + 2 * MARGIN) * self.fine
+        self.shining, self.sources = self.light(), self._sources()
+
+    def __getitem__(self, rows: Tensor) -> Sky:
+        """The samples ``rows``, which follow one another, as they were drawn."""
+        part, first, last = copy.copy(self), int(rows[0]), int(rows[-1]) + 1
+        part.draws = self._some(rows)
+        for name in ("view", "kind", "offset", "galaxies", "deflector", "observation", "spacing"):
+            setattr(part, name, getattr(self, name)[rows])
+        part.shining, part.sources = self.shining.owned(first, last), self.sources.owned(first, last)
+        return part
 
     def observe(self, *, arc_signal: float) -> Block:
         """Noisy images and their truth; arcs reach at least this matched-filter S/N."""
         padded = self.frame + 2 * MARGIN * self.fine
         transfer = torch.fft.rfft2(self.observation.psf(size=padded, spacing=self.spacing))
-        light = self._pixels(convolve(render_light(self.light(), size=self.frame, spacing=self.spacing), transfer))
+        light = self._pixels(convolve(render_light(self.shining, size=self.frame, spacing=self.spacing), transfer))
         truth = self._truth()
         rows = (self.kind == 0).nonzero()[:, 0]
         if len(rows):
@@ -85,19 +95,24 @@ class Sky:
                 parts.append(made.moved(rows, *self.offset[rows].T))
         return join(parts)
 
+    def _sources(self) -> Components:
+        """What shines behind the lenses; owner = sample."""
+        rows = (self.kind == 0).nonzero()[:, 0]
+        source = draw_sources(self._some(rows), self.galaxies[rows], self.view.bands[rows])
+        return replace(source, owner=rows[source.owner])
+
     def _some(self, rows: Tensor) -> Draws:
         return Draws(self.draws.seed, self.draws.index[rows])
 
     def _arcs(self, rows: Tensor, transfer: Tensor, light: Tensor, minimum: float, truth: Block) -> Tensor:
         """Blurred arcs of the lens rows, their brightness drawn; fills in the truth."""
-        draws = self._some(rows)
-        source = draw_sources(draws, self.galaxies[rows], self.view.bands[rows])
+        source = replace(self.sources, owner=torch.searchsorted(rows, self.sources.owner))
         lens, spacing = self.deflector[rows], self.spacing[rows]
         arcs = render_arcs(source, lens, size=self.frame, spacing=spacing, fine=self.fine)
-        emitted = torch.zeros_like(arcs[:, :, 0, 0]).index_add(0, source.owner, source.flux)
+        emitted = arcs.new_zeros(arcs.shape[:2]).index_add_(0, source.owner, source.flux)
         blurred = self._pixels(convolve(arcs, transfer[rows]))
         signal = matched_signal(blurred, self.observation.noise(light)[rows], light[rows])
-        magnitude = draw_brightness(draws, signal, minimum=minimum)
+        magnitude = draw_brightness(self._some(rows), signal, minimum=minimum)
         scale = torch.exp((REFERENCE_MAGNITUDE - magnitude) * (0.4 * math.log(10.0)))
         truth["magnification"][rows] = arcs.sum((1, 2, 3)) / emitted.sum(1)
         truth["source_magnitude"][rows] = magnitude
@@ -133,9 +148,9 @@ class Sky:
         mass, zero = (theta_E > 0).float(), torch.zeros(())
         sie = {"x0": zero, "y0": zero, "theta_E": theta_E, "q": q, "phi": phi}
         shear = {"gamma1": d.gamma1[:, None, None] * mass, "gamma2": d.gamma2[:, None, None] * mass}
-        alpha = torch.stack(sie_deflection(x, y, **sie), 1) + torch.stack(shear_deflection(x, y, **shear), 1)
+        alpha = torch.stack(sie_deflection(x, y, **sie), 1)
         return {
             "kappa": sie_convergence(x, y, **sie, core=PIXEL_MEAN_CORE * spacing),
-            "psi": sie_potential(x, y, **sie) + shear_potential(x, y, **shear),
-            "alpha": alpha,
+            "psi": x * alpha[:, 0] + y * alpha[:, 1] + shear_potential(x, y, **shear),  # as sie_potential
+            "alpha": alpha + torch.stack(shear_deflection(x, y, **shear), 1),
         }
