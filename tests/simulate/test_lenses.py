@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from lenstronomy.LensModel.lens_model import LensModel
@@ -22,14 +20,6 @@ from mlensing.simulate.sky import Block
 from mlensing.survey import Survey
 
 SCALE = 0.2
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -16,14 +14,6 @@ from mlensing.survey import Survey, survey_names
 
 EVERYTHING = dict.fromkeys(KINDS, 1.0)
 MIXTURE = Mixture(surveys={"legacy": 2, "euclid": 1, "des": 1}, classes=EVERYTHING, size=32)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from astropy.io import fits
 
 from mlensing.catalog import Catalog
@@ -23,14 +21,6 @@ from mlensing.simulate.mixture import KINDS
 
 COUNT = BLOCK + 36  # the second block is cut short
 SKY = "surveys: {des: 1, cfhtls: 1}\nclasses: {lens: 2, ring: 1, companions: 1, field: 1}\nsize: 32\n"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

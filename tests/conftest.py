@@ -1,4 +1,4 @@
-"""A small prepared data set on disk: discs with and without a ring, in noise."""
+"""What tests of several rooms share: one thread, and a small prepared data set of discs with and without a ring."""
 
 from __future__ import annotations
 
