@@ -183,6 +183,10 @@ class Bad:
         output = [] if "--output" in words else ["--output", f"{self.folder}/out.csv"]
         return ["predict", *given, *output, *words]
 
+    def realism(self, *words: str, real: str | None = None, sky: str = SKY) -> list[str]:
+        given = ["--real", real or str(self.place / "sky/images"), "--simulated", self.file("mixture.yaml", sky)]
+        return ["realism", *given, "--output_dir", f"{self.folder}/out", "--num_samples", "64", *words]
+
 
 CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "simulate, unknown survey": (lambda b: b.simulate(SKY.replace("des", "dess")), ("'dess'", "Known: ")),
@@ -239,6 +243,19 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "predict, unwritable": (lambda b: b.predict("--output", b.file("taken", "") + "/s.csv"), ("taken", "permissions")),
     "predict, impossible share": (lambda b: b.predict("--prevalence", "2"), ("prevalence", "2")),
     "predict, unknown device": (lambda b: b.predict("--device", "abacus"), ("abacus", "cpu")),
+    "realism, unknown survey": (lambda b: b.realism("--survey", "dess"), ("'dess'", "Known: ")),
+    "realism, unknown class": (lambda b: b.realism("--classes", "lense"), ("lense", "nonlens")),
+    "realism, class without weight": (lambda b: b.realism("--classes", "ring"), ("none of", "lens, spiral")),
+    "realism, missing mixture": (lambda b: b.realism("--simulated", "absent.yaml"), ("absent.yaml", "no such file")),
+    "realism, one image": (lambda b: b.realism(real=str(b.image)), ("1 real", "at least 8")),
+    "realism, missing image": (lambda b: b.realism(real="absent.fits"), ("absent.fits", "--real")),
+    "realism, several surveys to picture": (
+        lambda b: ["realism", "--simulated", b.file("m.yaml", SKY.replace("1}", "1, hsc: 1}", 1)), "--seed", "1"],
+        ("des, hsc", "--survey"),
+    ),
+    "realism, no samples": (lambda b: b.realism("--num_samples", "0"), ("num_samples", "1 or more")),
+    "realism, garbage": (lambda b: b.realism("--checkpoint", b.file("x.ckpt", "x" * 99)), ("x.ckpt", "best.ckpt")),
+    "realism, other bands": (lambda b: b.realism("--checkpoint", b.other_bands()), ("u,g,Y",)),
     "predict, unknown flag": (lambda b: b.predict("--colour", "3"), ("--colour", "predict --help")),
 }
 

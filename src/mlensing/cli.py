@@ -124,6 +124,42 @@ def _ranking_page(table: Any, page: str, predictor: Any, options: dict[str, Any]
     print(f"wrote {page}")
 
 
+def realism_verb(arguments: Sequence[str]) -> None:
+    """Try to tell simulated images from real ones, and say what gives them away."""
+    options = _options("realism", arguments)
+    from mlensing.inference.realism import picture_sky, realism, write_realism
+
+    folder = options.pop("output_dir")
+    if not options["real"]:
+        chosen = {name: options[name] for name in ("simulated", "survey", "seed")}
+        print(f"wrote {picture_sky(folder, **chosen)}; name --real images to compare with")
+        return
+    result, real, simulated = realism(**options)
+    write_realism(folder, result, real, simulated)
+    print(*result.summary(), sep="\n")
+    if real.skipped:
+        print(f"left out {len(real.skipped)} unreadable images (see realism.json)")
+    print(f"wrote {folder}/realism.html, realism.json and mosaic.png (left: simulated, right: real)")
+
+
+def realism_parser() -> argparse.ArgumentParser:
+    """Options of ``realism``."""
+    made = _Parser(f"{PROGRAM} realism", **_words("realism", argparse.RawDescriptionHelpFormatter))
+    made.add_argument("--real", nargs="+", metavar="INPUT", help="files, folders, index CSVs; without: only a mosaic")
+    made.add_argument("--simulated", required=True, metavar="MIXTURE", help="YAML file of the simulated sky")
+    made.add_argument("--survey", help="preset of files whose header names none: lsst, des, cfhtls, ...")
+    made.add_argument("--pixel_scale", type=float, help="of files that state none [arcsec/px]")
+    made.add_argument("--classes", nargs="+", default=[], help="classes to compare: lens, nonlens, spiral, ...")
+    made.add_argument("--stretch", type=int, help="which of the survey's colour stretches, from 0 (default: all)")
+    made.add_argument("--checkpoint", help="a trained finder (default: the newest in lightning_logs, if any)")
+    made.add_argument("--num_samples", type=int, default=256, help="simulated images (default: %(default)s)")
+    made.add_argument("--resamples", type=int, default=500, help="of the bootstrap (default: %(default)s)")
+    made.add_argument("--seed", type=int, default=0, help="of sky and discriminators (default: %(default)s)")
+    made.add_argument("--title", default="Realism", help="head of the page")
+    made.add_argument("--output_dir", default="realism", help="where to write (default: %(default)s)")
+    return made
+
+
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "simulate": simulate_verb,
     "prepare": prepare_verb,
@@ -131,6 +167,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "train_live": train_live_verb,
     "evaluate": evaluate_verb,
     "predict": predict_verb,
+    "realism": realism_verb,
 }
 
 EXAMPLES = {
@@ -145,6 +182,10 @@ EXAMPLES = {
     "predict": [
         "my_images/ --output scores.csv --page ranking.html",
         "a.fits b.png index.csv --survey cfhtls --prevalence 0.001 --output scores.parquet",
+    ],
+    "realism": [
+        "--real my_images/ --simulated configs/release_sky.yaml --survey cfhtls --classes nonlens",
+        "--simulated configs/release_sky.yaml --survey legacy --output_dir pictures",
     ],
 }
 
@@ -219,6 +260,7 @@ PARSERS: dict[str, Callable[[], Any]] = {
     "train_live": partial(signature_parser, "train_live", "mlensing.training:fit_live"),
     "evaluate": evaluate_parser,
     "predict": predict_parser,
+    "realism": realism_parser,
 }
 """The parser of each verb's options; made when asked for, because making it imports what the verb runs."""
 

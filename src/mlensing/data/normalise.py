@@ -53,7 +53,7 @@ def sky(image: Tensor) -> tuple[Tensor, Tensor]:
 
 def _noise_floor(image: Tensor) -> Tensor:
     """Smallest noise [B, C] that makes sense: what float32 resolves of the values, and never zero."""
-    return 1e-6 * image.abs().amax(dim=(2, 3)) + 1e-12
+    return 1e-6 * image.abs().amax(dim=(2, 3)) + torch.finfo(torch.float32).tiny
 
 
 def _median(values: Tensor) -> Tensor:

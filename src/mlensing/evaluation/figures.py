@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mlensing.evaluation.curves import LENS, Array
+from mlensing.evaluation.realism import Realism
 from mlensing.evaluation.report import Numbers, Report
 
 
@@ -28,8 +29,11 @@ class Theme(NamedTuple):
     other: str
 
 
-Draw = Callable[[Report, Theme], Figure]
+Shown = TypeVar("Shown")
+"""What a figure shows: a `Report`, or a `Realism`."""
 
+BARS = 12
+"""Features that a figure shows."""
 LIGHT = Theme(ink="#30343b", grid="#dcdfe4", lens="#0072b2", other="#d55e00")
 DARK = Theme(ink="#d5d9e0", grid="#3a404a", lens="#56b4e9", other="#e69f00")
 
@@ -70,8 +74,8 @@ def _figure(theme: Theme, columns: int = 1, width: float = 5.6) -> tuple[Figure,
     return figure, axes
 
 
-def svg(draw: Draw, report: Report, theme: Theme = LIGHT) -> bytes:
-    """SVG of one figure function; the same report gives the same bytes.
+def svg(draw: Callable[[Shown, Theme], Figure], shown: Shown, theme: Theme = LIGHT) -> bytes:
+    """SVG of one figure function; the same input gives the same bytes.
 
     Example:
         >>> from mlensing.evaluation.report import rank_scores
@@ -80,7 +84,7 @@ def svg(draw: Draw, report: Report, theme: Theme = LIGHT) -> bytes:
     """
     with mpl.rc_context(_style(theme)):
         stream = io.BytesIO()
-        draw(report, theme).savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+        draw(shown, theme).savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     return stream.getvalue()
 
 
@@ -178,6 +182,21 @@ def histogram(report: Report, theme: Theme) -> Figure:
     ax.set_ylim(bottom=0.7)
     if logit.size:
         ax.legend(loc="best")
+    return figure
+
+
+def telling(result: Realism, theme: Theme) -> Figure:
+    """Bars of the most telling features: how far each one's AUC is from 0.5, to the right if simulated is higher."""
+    figure, (ax,) = _figure(theme, width=9.6)
+    shown = result.telling[:BARS][::-1]
+    signs = [1.0 if t.simulated_is == "higher" else -1.0 for t in shown]
+    ax.barh(
+        [t.feature for t in shown],
+        [sign * (t.auc - 0.5) for sign, t in zip(signs, shown, strict=True)],
+        color=[theme.lens if sign > 0 else theme.other for sign in signs],
+    )
+    ax.axvline(0.0, color=theme.ink, linewidth=0.8)
+    ax.set(xlim=(-0.5, 0.5), xlabel="lower in simulated   ROC AUC - 0.5   higher in simulated")
     return figure
 
 

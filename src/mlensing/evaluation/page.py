@@ -5,20 +5,16 @@ A report without metrics (`rank_scores`) becomes a page of the best candidates.
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from importlib import resources
 from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mlensing.evaluation import figures
 from mlensing.evaluation.curves import LENS
+from mlensing.evaluation.html import chart, document, figure_text, footer, paragraphs, picture_tag, section, tile
 from mlensing.evaluation.report import Estimate, Report
 from mlensing.evaluation.words import CAVEATS, FIGURES, MEANING, MOSAICS, RANKING_CAVEATS
 from mlensing.provenance import replacing
@@ -70,41 +66,34 @@ def write_page(
         ValueError: if an image is not uint8 of shape [H, W, 3].
     """
     body = _labelled(report) if report.metrics else _unlabelled(report)
-    body += "".join(_section(heading, html) for heading, html in sections)
+    body += "".join(section(heading, html) for heading, html in sections)
     body += "".join(_mosaic(report, name, rows, images) for name, rows in shown_rows(report, tiles).items())
-    body += _section("Highest scores", _table(report)) + _footer(report)
-    style = resources.files("mlensing.evaluation").joinpath("page.css").read_text(encoding="utf-8")
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    head += f"<title>{escape(report.title)}</title>\n<style>\n{style}</style>"
+    body += section("Highest scores", _table(report)) + footer(report.provenance)
     with replacing(path) as beside:
-        page = f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}</body>\n</html>\n'
-        beside.write_text(page, encoding="utf-8")
+        beside.write_text(document(report.title, body), encoding="utf-8")
 
 
 def _labelled(report: Report) -> str:
     shown = [name for name in HEADLINE if name in report.metrics]
-    tiles = "".join(
-        f'<div class="tile"><b>{_figure(report.metrics[name].value)}</b><span>{_label(name)}</span></div>'
-        for name in shown
-    )
+    tiles = "".join(tile(report.metrics[name].value, MEANING.get(name, (name, ""))[0]) for name in shown)
     charts = (
-        _chart(report, "roc", figures.roc)
-        + _chart(report, "reliability", figures.reliability)
-        + _chart(report, "purity", figures.purity_completeness, wide=True)
-        + _chart(report, "histogram", figures.histogram, wide=True)
+        chart(figures.roc, report, FIGURES["roc"])
+        + chart(figures.reliability, report, FIGURES["reliability"])
+        + chart(figures.purity_completeness, report, FIGURES["purity"], wide=True)
+        + chart(figures.histogram, report, FIGURES["histogram"], wide=True)
     )
     return (
         _head(report)
         + f'<div class="tiles">{tiles}</div>\n'
-        + _section("Figures", _metrics(report))
-        + _section("What they mean, and what they do not", _paragraphs(CAVEATS))
-        + _section("Curves", f'<div class="charts">{charts}</div>')
+        + section("Figures", _metrics(report))
+        + section("What they mean, and what they do not", paragraphs(CAVEATS))
+        + section("Curves", f'<div class="charts">{charts}</div>')
     )
 
 
 def _unlabelled(report: Report) -> str:
-    chart = f'<div class="charts">{_chart(report, "ranking", figures.histogram)}</div>'
-    return _head(report) + _section("What this list means", _paragraphs(RANKING_CAVEATS)) + _section("Scores", chart)
+    scores = f'<div class="charts">{chart(figures.histogram, report, FIGURES["ranking"])}</div>'
+    return _head(report) + section("What this list means", paragraphs(RANKING_CAVEATS)) + section("Scores", scores)
 
 
 def _head(report: Report) -> str:
@@ -114,18 +103,6 @@ def _head(report: Report) -> str:
     if counts.unscored:
         parts.append(f"{counts.unscored:,} without a score")
     return f'<h1>{escape(report.title)}</h1>\n<p class="lead">{counts.rows:,} images: {", ".join(parts)}.</p>\n'
-
-
-def _section(heading: str, html: str) -> str:
-    return f"<section>\n<h2>{escape(heading)}</h2>\n{html}\n</section>\n"
-
-
-def _paragraphs(texts: Iterable[str]) -> str:
-    return "\n".join(f"<p>{escape(text)}</p>" for text in texts)
-
-
-def _figure(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.3f}"
 
 
 def _label(name: str) -> str:
@@ -141,39 +118,23 @@ def _metrics(report: Report) -> str:
 
 
 def _metric(name: str, estimate: Estimate) -> str:
-    span = f"{_figure(estimate.low)} … {_figure(estimate.high)}" if not np.isnan(estimate.low) else "–"
+    span = f"{figure_text(estimate.low)} … {figure_text(estimate.high)}" if not np.isnan(estimate.low) else "–"
     words = escape(MEANING.get(name, (name, ""))[1])
-    numbers = f'<td class="n">{_figure(estimate.value)}</td><td class="n">{span}</td>'
+    numbers = f'<td class="n">{figure_text(estimate.value)}</td><td class="n">{span}</td>'
     return f"<tr><td>{_label(name)}</td>{numbers}<td>{words}</td></tr>"
-
-
-def _embed(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _chart(report: Report, name: str, draw: figures.Draw, *, wide: bool = False) -> str:
-    drawn = figures.svg(draw, report, figures.LIGHT)
-    light, dark = (
-        _embed(drawn, "svg+xml"),
-        _embed(figures.recolour(drawn, figures.LIGHT, figures.DARK), "svg+xml"),
-    )
-    source = f'<source media="screen and (prefers-color-scheme: dark)" srcset="{dark}">'
-    picture = f'<picture>{source}<img src="{light}" alt="{escape(FIGURES[name])}"></picture>'
-    kind = "chart wide" if wide else "chart"
-    return f'<figure class="{kind}">{picture}<figcaption>{escape(FIGURES[name])}</figcaption></figure>\n'
 
 
 def _mosaic(report: Report, name: str, rows: list[int], images: Images | None) -> str:
     heading, words = MOSAICS[name]
     tiles = "\n".join(_tile(report, row, images) for row in rows) or "<p>None.</p>"
-    return _section(heading, f'<p class="note">{escape(words)}</p>\n<div class="mosaic">\n{tiles}\n</div>')
+    return section(heading, f'<p class="note">{escape(words)}</p>\n<div class="mosaic">\n{tiles}\n</div>')
 
 
 def _tile(report: Report, row: int, images: Images | None) -> str:
     file, image = report.scores.file[row], _find(images, report.scores.file[row], row)
     picture = '<div class="blank">no image</div>'
     if image is not None:
-        picture = f'<img src="{_embed(_png(image, file), "png")}" alt="">'
+        picture = picture_tag(image, file)
     score = f"<b>{report.scores.probability[row]:.4f}</b> {_mark(report.scores.label[row])}"
     name = f'<span class="name" title="{escape(file)}">{escape(PurePath(file).name)}</span>'
     return f"<figure>{picture}<figcaption>{score}{name}</figcaption></figure>"
@@ -191,15 +152,6 @@ def _find(images: Images | None, file: str, row: int) -> NDArray[np.uint8] | Non
     return images.get(file) if isinstance(images, Mapping) else images[row]
 
 
-def _png(image: NDArray[np.uint8], file: str) -> bytes:
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"{file}: expected uint8 [H, W, 3], got {image.dtype} {image.shape}")
-    stream = io.BytesIO()
-    Image.fromarray(image, mode="RGB").save(stream, format="PNG")
-    return stream.getvalue()
-
-
 def _table(report: Report) -> str:
     (first, *_) = shown_rows(report, ROWS).values()
     scores = report.scores
@@ -211,9 +163,3 @@ def _table(report: Report) -> str:
     )
     head = '<th class="n">Rank</th><th>File</th><th class="n">Probability</th><th class="n">Logit</th><th></th>'
     return f'<div class="scroll"><table>\n<tr>{head}</tr>\n{rows}\n</table></div>'
-
-
-def _footer(report: Report) -> str:
-    origin = escape(json.dumps(report.provenance, indent=2, sort_keys=True, default=str))
-    made = f"<details><summary>How this was made</summary><pre>{origin}</pre></details>" if report.provenance else ""
-    return f"<footer>{made}<p>Written by mlensing. Nothing is loaded from outside.</p></footer>\n"
