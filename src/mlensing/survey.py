@@ -50,15 +50,22 @@ class Composite(BaseModel):
     Attributes:
         kind: ``arcsinh`` (Lupton+2004, as HumVI and the Legacy viewer use it) or ``percentile``.
         weights: factors of red, green, blue, on fluxes of zero point 30.
+        separate: each channel is stretched by its own brightness, which whitens bright light, not by their mean.
         offset: added to each channel after its weight (a grey sky).
+        pedestal: added to each channel after the stretch, of a white of 1.
+        grey: brightness, of a white of 1, at which pixels keep half their colour; 0 keeps all of it everywhere.
         alpha, q: of the arcsinh stretch.
-        low, high: percentiles of the whole image that become 0 and 255.
+        low: percentile of each channel that becomes 0.
+        high: percentile of all channels together that becomes 255.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["arcsinh", "percentile"] = "arcsinh"
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    separate: bool = False
     offset: float = 0.0
+    pedestal: float = 0.0
+    grey: float = Field(default=0.0, ge=0)
     alpha: float = 0.1
     q: float = 3.0
     low: float = 1.0

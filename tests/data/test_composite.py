@@ -15,7 +15,7 @@ COUNT = 16
 
 
 def drawn(survey: str, seed: int = 0) -> Stretch:
-    return draw_stretch(Survey.load(survey), torch.rand(COUNT, 6, generator=torch.Generator().manual_seed(seed)))
+    return draw_stretch(Survey.load(survey), torch.rand(COUNT, 8, generator=torch.Generator().manual_seed(seed)))
 
 
 def sky(seed: int = 0) -> Tensor:
@@ -30,8 +30,11 @@ def one_kind(percentile: bool, **changes: Tensor) -> Stretch:
     of = torch.full
     fields = {
         "percentile": of((COUNT,), percentile),
+        "separate": of((COUNT,), False),
         "weights": of((COUNT, 3), 1.0),
         "offset": of((COUNT,), 0.0),
+        "pedestal": of((COUNT,), 0.0),
+        "grey": of((COUNT,), 0.0),
         "alpha": of((COUNT,), 0.1),
         "q": of((COUNT,), 2.0),
         "low": of((COUNT,), 0.15),
@@ -88,14 +91,28 @@ def test_the_arcsinh_is_linear_for_faint_light_and_logarithmic_for_bright() -> N
     torch.testing.assert_close(step, torch.log(torch.tensor(10.0)).expand_as(step) / 2, rtol=1e-3, atol=0)
 
 
+def test_bright_light_whitens_when_channels_are_stretched_apart() -> None:
+    light = torch.tensor([0.5, 1.0, 2.0])[:, None, None].expand(2, 3, 8, 8) * 50
+    together, apart = arcsinh_stretch(light, *torch.tensor([[0.1, 0.1], [5.0, 5.0]]), torch.tensor([False, True]))
+    assert torch.isclose(together[2, 0, 0] / together[0, 0, 0], torch.tensor(4.0)), "the ratio of the light"
+    assert apart[2, 0, 0] / apart[0, 0, 0] < 2
+    torch.testing.assert_close(apart[1, 0, 0], torch.asinh(torch.tensor(25.0)) / 5)
+
+
+def test_a_faint_sky_turns_grey_and_bright_light_keeps_its_colour() -> None:
+    grey = one_kind(False, grey=torch.full((COUNT,), 0.05), weights=torch.tensor([0.5, 1.0, 2.0]).expand(COUNT, 3))
+    faint, bright = (composite(torch.full((COUNT, 3, 4, 4), level), grey)[0, :, 0, 0] for level in (0.3, 6.0))
+    plain = composite(torch.full((COUNT, 3, 4, 4), 6.0), dataclasses.replace(grey, grey=torch.zeros(COUNT)))[0, :, 0, 0]
+    assert faint[2] - faint[0] < 0.3 * (plain[2] - plain[0])
+    assert (bright[2] / bright[0]) > 0.6 * (plain[2] / plain[0])
+
+
 def test_quantiles_become_black_and_white() -> None:
     image, low, high = sky(), torch.full((COUNT,), 0.15), torch.full((COUNT,), 0.995)
-    out = percentile_stretch(image, low, high).flatten(1)
-    ends = torch.quantile(image.flatten(1), torch.tensor([0.15, 0.995]), dim=1, interpolation="nearest")
-    expected = (image.flatten(1) - ends[0, :, None]) / (ends[1] - ends[0])[:, None]
-    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
-    assert ((out <= 0).float().mean(1) - 0.15).abs().max() < 1e-3
-    assert ((out >= 1).float().mean(1) - 0.005).abs().max() < 1e-3
+    out = percentile_stretch(image, low, high)
+    share = (out.flatten(2) <= 0).float().mean(2)
+    assert (share - 0.15).abs().max() < 2e-3, "black by channel"
+    assert ((out >= 1).flatten(1).float().mean(1) - 0.005).abs().max() < 1e-3, "white by image"
 
 
 def test_images_take_their_own_stretch() -> None:

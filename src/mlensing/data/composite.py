@@ -10,54 +10,85 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mlensing.survey import Survey
+from mlensing.survey import Composite, Survey
 
 
 @dataclass
 class Stretch:
-    """Parameters of each image's stretch; ``weights`` [B, 3], ``percentile`` [B] bool, all else [B].
+    """Parameters of each image's stretch; ``weights`` [B, 3], ``percentile`` and ``separate`` [B] bool, all else [B].
 
     Attributes:
         percentile: a percentile stretch rather than the arcsinh.
+        separate: the arcsinh takes each channel's own brightness instead of their mean.
         weights: factors of blue, green, red before the arcsinh.
         offset: added to every channel before the arcsinh (a grey sky).
+        pedestal: added to every channel after the arcsinh.
+        grey: brightness after the arcsinh at which pixels keep half their colour, so that the sky is not speckled.
         alpha, q: softening parameters of the arcsinh.
-        low, high: quantiles, 0..1, that become black and white.
+        low: quantile, 0..1, of each channel that becomes black.
+        high: quantile of all channels together that becomes white.
     """
 
     percentile: Tensor
+    separate: Tensor
     weights: Tensor
     offset: Tensor
+    pedestal: Tensor
+    grey: Tensor
     alpha: Tensor
     q: Tensor
     low: Tensor
     high: Tensor
 
 
+UNIFORMS = 8
+"""Random numbers that a drawn stretch takes."""
+
+
+def published(image: Tensor, survey: Survey, *, dx: Tensor, uniform: Tensor) -> Tensor:
+    """8-bit composites of linear images as the survey makes them.
+
+    Arguments:
+        image: [B, 3, y, x] blue, green, red, flux a pixel at zero point 30.
+        dx: [B] pixel scale [arcsec]; where it is not the survey's own, the surface brightness counts.
+        uniform: [B, ``UNIFORMS``] random numbers in (0, 1), which choose and vary the stretch.
+
+    Returns:
+        [B, 3, y, x] whole numbers 0..255, float32.
+    """
+    native = image * ((survey.pixel_scale / dx) ** 2)[:, None, None, None]
+    return composite(native, draw_stretch(survey, uniform))
+
+
 def draw_stretch(survey: Survey, uniform: Tensor) -> Stretch:
     """One of the survey's own stretches for each image, mildly varied.
 
     Arguments:
-        uniform: [B, 6] random numbers in (0, 1); the ranges of the variation (alpha 25 %, Q 20 %, channels 8 %) stay
-            mild because colour carries much of the signal.
+        uniform: [B, ``UNIFORMS``] random numbers in (0, 1); the ranges of the variation (alpha 25 %, Q 20 %, channels
+            8 %, a factor of 1.5 in the shares of black and white) stay mild because colour carries much of the signal.
     """
     device = uniform.device
     pick = (uniform[:, 0] * len(survey.composites)).long()
-    options = [
-        (float(c.kind == "percentile"), *c.weights[::-1], c.offset, c.alpha, c.q, c.low / 100, c.high / 100)
-        for c in survey.composites
-    ]
-    chosen = torch.tensor(options, device=device)[pick]
+    chosen = torch.tensor([_numbers(c) for c in survey.composites], device=device)[pick]
     vary = 2 * uniform - 1
     return Stretch(
         percentile=chosen[:, 0] > 0.5,
+        separate=chosen[:, 11] > 0.5,
         weights=chosen[:, 1:4] * torch.exp(0.08 * vary[:, 3:6]),
         offset=chosen[:, 4],
-        alpha=chosen[:, 5] * torch.exp(0.25 * vary[:, 1]),
-        q=chosen[:, 6] * torch.exp(0.2 * vary[:, 2]),
-        low=chosen[:, 7],
-        high=chosen[:, 8],
+        pedestal=chosen[:, 5],
+        grey=chosen[:, 6],
+        alpha=chosen[:, 7] * torch.exp(0.25 * vary[:, 1]),
+        q=chosen[:, 8] * torch.exp(0.2 * vary[:, 2]),
+        low=chosen[:, 9] * torch.exp(0.4 * vary[:, 6]),
+        high=1 - chosen[:, 10] * torch.exp(0.4 * vary[:, 7]),
     )
+
+
+def _numbers(c: Composite) -> list[float]:
+    flags = float(c.kind == "percentile"), float(c.separate)
+    share = c.low / 100, 1 - c.high / 100
+    return [flags[0], *c.weights[::-1], c.offset, c.pedestal, c.grey, c.alpha, c.q, *share, flags[1]]
 
 
 def composite(image: Tensor, stretch: Stretch) -> Tensor:
@@ -70,32 +101,49 @@ def composite(image: Tensor, stretch: Stretch) -> Tensor:
         [B, 3, y, x] whole numbers 0..255, float32.
 
     Example:
-        >>> stretch = draw_stretch(Survey.load("des"), torch.full((2, 6), 0.5))
+        >>> stretch = draw_stretch(Survey.load("des"), torch.full((2, 8), 0.5))
         >>> composite(torch.zeros(2, 3, 32, 32), stretch).max().item()
         0.0
     """
     weighted = image * stretch.weights[..., None, None] + stretch.offset[:, None, None, None]
-    out = arcsinh_stretch(weighted, stretch.alpha, stretch.q)
+    out = _greyed(arcsinh_stretch(weighted, stretch.alpha, stretch.q, stretch.separate), stretch.grey)
+    out += stretch.pedestal[:, None, None, None]
     if bool(stretch.percentile.any()):
         rows = stretch.percentile
         out[rows] = percentile_stretch(image[rows], stretch.low[rows], stretch.high[rows])
     return torch.round(out.clamp(0, 1) * 255)
 
 
-def arcsinh_stretch(image: Tensor, alpha: Tensor, q: Tensor) -> Tensor:
-    """Colour-keeping arcsinh of Lupton+2004 as HumVI writes it: each channel times asinh(alpha Q I) / (Q I).
+def arcsinh_stretch(image: Tensor, alpha: Tensor, q: Tensor, separate: Tensor | None = None) -> Tensor:
+    """Arcsinh of Lupton+2004 as HumVI writes it: each channel times asinh(alpha Q I) / (Q I).
 
-    I is the mean of the channels; [B, 3, y, x] in and out, white at 1.
+    I is the mean of the channels, which keeps colours, or for the images that are ``separate`` [B] each channel's own
+    brightness; [B, 3, y, x] in and out, white at 1.
     """
     alpha, q = alpha[:, None, None, None], q[:, None, None, None]
-    intensity = image.mean(1, keepdim=True).clamp(min=1e-6)
+    intensity = image.mean(1, keepdim=True)
+    if separate is not None:
+        intensity = torch.where(separate[:, None, None, None], image.abs(), intensity)
+    intensity = intensity.clamp(min=1e-6)
     return image * torch.asinh(alpha * q * intensity) / (q * intensity)
 
 
+def _greyed(image: Tensor, grey: Tensor) -> Tensor:
+    """Each pixel drawn towards its mean over the channels, the fainter the more."""
+    mean = image.mean(1, keepdim=True)
+    kept = mean.clamp(min=0) / (mean.clamp(min=0) + grey[:, None, None, None]).clamp(min=1e-6)
+    return torch.where(grey[:, None, None, None] > 0, torch.lerp(mean, image, kept), image)
+
+
 def percentile_stretch(image: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Linear between two quantiles of the whole image, the channels together; [B, 3, y, x] in and out, white at 1."""
-    ordered = image.flatten(1).sort(-1).values
-    last = ordered.shape[-1] - 1
-    black = ordered.gather(1, (low * last).round().long()[:, None])
-    white = ordered.gather(1, (high * last).round().long()[:, None])
-    return (image - black[..., None, None]) / (white - black).clamp(min=1e-6)[..., None, None]
+    """Linear from a quantile of each channel to one of all channels together; [B, 3, y, x] in and out, white at 1."""
+    raised = image - _quantile(image.flatten(2), low[:, None])[..., None, None]
+    white = _quantile(raised.flatten(1), high)
+    return raised / white.clamp(min=1e-6)[:, None, None, None]
+
+
+def _quantile(values: Tensor, share: Tensor) -> Tensor:
+    """The quantile ``share`` [B] or [B, 1] of the last axis, whose leading axes remain."""
+    ordered = values.sort(-1).values
+    place = (share * (values.shape[-1] - 1)).round().long().expand(values.shape[:-1])
+    return ordered.gather(-1, place[..., None])[..., 0]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Generator, Tensor
 
-from mlensing.data.composite import composite, draw_stretch
+from mlensing.data.composite import UNIFORMS, published
 from mlensing.survey import Survey
 
 
@@ -21,7 +21,8 @@ class SurveyComposites:
     Example:
         >>> compose = SurveyComposites([Survey.load("des"), Survey.load("legacy")])
         >>> image = 10 * torch.rand(2, 3, 32, 32)
-        >>> colour = compose(image, {"survey": torch.tensor([0, 1])}, torch.Generator().manual_seed(0))
+        >>> batch = {"survey": torch.tensor([0, 1]), "dx": torch.tensor([0.263, 0.262])}
+        >>> colour = compose(image, batch, torch.Generator().manual_seed(0))
         >>> colour.shape, bool((colour == colour.round()).all())
         (torch.Size([2, 3, 32, 32]), True)
     """
@@ -31,7 +32,7 @@ class SurveyComposites:
 
     def __call__(self, image: Tensor, batch: Mapping[str, Tensor], generator: Generator) -> Tensor:
         """Image [B, 3, y, x] in blue, green, red at zero point 30 -> whole numbers 0..255 of the same shape."""
-        uniform = torch.rand(len(image), 6, generator=generator, device=image.device)
+        uniform = torch.rand(len(image), UNIFORMS, generator=generator, device=image.device)
         out = torch.empty_like(image)
         which = batch.get("survey")
         if which is None:
@@ -40,5 +41,5 @@ class SurveyComposites:
         for number, survey in enumerate(self.surveys):
             rows = which == number
             if bool(rows.any()):
-                out[rows] = composite(image[rows], draw_stretch(survey, uniform[rows]))
+                out[rows] = published(image[rows], survey, dx=batch["dx"][rows], uniform=uniform[rows])
         return out

@@ -49,7 +49,8 @@ def new_contract(resume: str | None, **fields: Any) -> ModelContract:
 def sky_fields(mixture: Mixture, seed: int) -> dict[str, Any]:
     """What a simulated sky says in a contract: all but the network and the statistics."""
     scales = [Survey.load(name).pixel_scale for name in mixture.surveys]
-    share = mixture.classes.get("lens", 0.0) / sum(mixture.classes.values())
+    labelled = sum(weight for name, weight in mixture.classes.items() if name != "faint_lens")
+    share = mixture.classes.get("lens", 0.0) / labelled if labelled else 0.0
     if not 0 < share < 1:
         remedy = "Give `lens` and at least one other class a weight."
         raise ConfigError("mixture", f"the share of lenses is {share:g}", remedy)
