@@ -25,8 +25,8 @@ from lenstronomy.Util.param_util import phi_q2_ellipticity
 
 from mlensing.simulate import BLOCK, Mixture, Simulator
 from mlensing.simulate import simulator as module
-from mlensing.simulate.lenses import draw_sources
 from mlensing.simulate.sky import Sky
+from mlensing.simulate.sources import draw_sources
 from mlensing.survey import Survey
 
 CONFIG = Path(__file__).parents[1] / "configs" / "paper_synthetic.yaml"

@@ -27,7 +27,15 @@ def nominal(survey: str, count: int = COUNT) -> Observation:
     """The survey's medians, with a round PSF and a perfect sky subtraction."""
     view, zero = view_of(survey, count), torch.zeros(count)
     background = torch.zeros(count, view.bands.shape[1])
-    return Observation(view=view, moffat=torch.full((count,), 3.5), e1=zero, e2=zero, background=background)
+    return Observation(
+        view=view,
+        moffat=torch.full((count,), 3.5),
+        e1=zero,
+        e2=zero,
+        background=background,
+        slope=torch.zeros(count, 2),
+        resampling=zero,
+    )
 
 
 def half_width(kernel: Tensor, spacing: float) -> float:
@@ -128,3 +136,37 @@ def test_what_the_sky_subtraction_left_is_a_pedestal_in_units_of_the_noise() -> 
     rate = seen.view.sky[0] * seen.view.exposure[0]
     expected = seen.background * torch.sqrt(rate) / (seen.view.gain * seen.view.exposure)
     assert ((level - expected).abs() < 5 * seen.noise(torch.zeros(4, 3, 1, 1))[..., 0, 0] / 64).all()
+
+
+def test_resampled_noise_keeps_its_variance_and_correlates_as_told() -> None:
+    seen = nominal("des", 8)
+    seen.resampling = torch.linspace(0.0, 0.6, 8)
+    noise = seen.expose(torch.zeros(8, 3, 64, 64), Draws(4, torch.arange(8)))
+    torch.testing.assert_close(noise.std((2, 3)), seen.noise(torch.zeros(8, 3, 64, 64))[..., 0, 0], rtol=0.04, atol=0)
+    for along, other in ((noise[..., 1:], noise[..., :-1]), (noise[..., 1:, :], noise[..., :-1, :])):
+        correlation = (along * other).mean((1, 2, 3)) / noise.square().mean((1, 2, 3))
+        assert (correlation - seen.resampling).abs().max() < 0.04
+
+
+def test_a_sloping_sky_is_zero_in_the_middle() -> None:
+    seen = nominal("des", 2)
+    seen.slope = torch.tensor([[30.0, 0.0], [0.0, 30.0]])
+    image = seen.expose(torch.zeros(2, 3, 33, 33), Draws(4, torch.arange(2))).mean(1)
+    assert image[0, :, -1].mean() > -image[0, :, 0].mean() * 0.9 > 0
+    assert image[1, -1].mean() > -image[1, 0].mean() * 0.9 > 0
+    assert image[0, :, 16].mean().abs() < 0.1 * image[0, :, -1].mean()
+
+
+def test_a_band_asked_for_twice_is_exposed_once() -> None:
+    view = view_of("euclid", 2)
+    seen = draw_observation(Draws(3, torch.arange(2)), view)
+    image = seen.expose(torch.zeros(2, 3, 16, 16), Draws(4, torch.arange(2)))
+    assert torch.equal(image[:, 0], image[:, 1]) and torch.equal(image[:, 0], image[:, 2])
+
+
+def test_larger_pixels_take_more_sky() -> None:
+    view = view_of("des", 2)
+    wide = view.zoomed(torch.tensor([1.0, 2.0]))
+    assert torch.equal(wide.pixel_scale, view.pixel_scale * torch.tensor([1.0, 2.0]))
+    torch.testing.assert_close(wide.sky[1], 4 * view.sky[1])
+    assert torch.equal(wide.sky[0], view.sky[0])

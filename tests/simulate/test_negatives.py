@@ -43,17 +43,17 @@ def assert_sound(made: Components) -> None:
     assert len(made) > 0
     for name, value in vars(made).items():
         assert len(value) == len(made) and torch.isfinite(value.float()).all(), name
-    assert (made.flux > 0).all() and (made.radius > 0).all()
+    assert (made.flux >= 0).all() and (made.flux.sum(1) > 0).all() and (made.radius > 0).all()
     assert ((made.q > 0) & (made.q <= 1)).all()
     assert ((made.contrast >= 0) & (made.contrast <= 1)).all(), "light is never negative"
 
 
-@pytest.mark.parametrize("name", NEGATIVES)
+@pytest.mark.parametrize("name", sorted(set(NEGATIVES) - {"empty"}))
 def test_every_class_builds_light(name: str, view: Instrument, galaxies: Galaxies) -> None:
     made = NEGATIVES[name](DRAWS, galaxies, view)
     assert_sound(made)
     owners = made.owner.unique()
-    assert len(owners) == COUNT if name != "field" else 0.75 * COUNT < len(owners) < 0.95 * COUNT
+    assert len(owners) == COUNT
     rows = (made.owner < 32).nonzero()[:, 0]
     image = render_light(made[rows], size=32, spacing=view.pixel_scale[:32])
     assert torch.isfinite(image).all() and (image >= -1e-6 * image.amax()).all()

@@ -43,7 +43,8 @@ def test_every_preset_simulates(survey: str) -> None:
     for band, name in enumerate(preset.channel_bands()):
         noise = preset.sky_noise(name) / 10 ** (0.4 * (preset.bands[name].zero_point - ZERO_POINT))
         quiet = image[:, band].flatten(1).diff(dim=1).abs().median(1).values / (0.6745 * 2**0.5)
-        assert quiet.min() > 0.5 * noise and quiet.median() < 2.5 * noise, name
+        smoothest = 0.5 * noise * (1 - 0.65) ** 0.5  # differences shrink as neighbours correlate
+        assert quiet.min() > smoothest and quiet.median() < 2.5 * noise, name
 
 
 def test_the_contents_of_a_block(block: Block) -> None:

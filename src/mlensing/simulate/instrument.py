@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ ZERO_POINT = 30.0
 
 MARGIN = 8  # pixels simulated beyond the frame, so that light outside it is blurred into it
 SAMPLED = 2.5  # pixels per FWHM below which the frame is simulated on a finer grid
+FULL_WELL = 1.2e5  # electrons a pixel holds in one exposure, as deep-depletion CCDs do
 AT_ONCE = 8  # images convolved at once: more than the caches hold is slower
 
 
@@ -38,6 +39,7 @@ class Instrument:
         gain: [B, bands] electrons/s of a unit flux at zero point 30.
         sky: [B, bands] electrons/s/px.
         read_variance: [B, bands] electrons^2/px.
+        full_well: [B, bands] electrons/px at which all exposures together saturate.
     """
 
     pixel_scale: Tensor
@@ -50,9 +52,15 @@ class Instrument:
     gain: Tensor
     sky: Tensor
     read_variance: Tensor
+    full_well: Tensor
 
     def __getitem__(self, rows: Tensor) -> Instrument:
         return Instrument(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def zoomed(self, factor: Tensor) -> Instrument:
+        """The same exposures on pixels larger by ``factor`` [B]."""
+        sky = self.sky * factor[:, None] ** 2
+        return replace(self, pixel_scale=self.pixel_scale * factor, sky=sky)
 
     @classmethod
     def of(cls, surveys: Sequence[Survey], bands: Sequence[Sequence[str]], device: torch.device) -> Instrument:
@@ -73,6 +81,7 @@ class Instrument:
             gain=table([[10 ** (0.4 * (b.zero_point - ZERO_POINT)) for b in row] for row in every]),
             sky=table([[s.sky_rate(n) for n in names] for s, names in zip(surveys, bands, strict=True)]),
             read_variance=table([[b.exposures * b.read_noise**2 for b in row] for row in every]),
+            full_well=table([[b.exposures * FULL_WELL for b in row] for row in every]),
         )
 
 
@@ -90,6 +99,8 @@ class Observation:
         moffat: [B] Moffat exponent.
         e1, e2: [B] ellipticity of the PSF.
         background: [B, bands] sky left over after subtraction, in units of the sky noise.
+        slope: [B, 2] its change from edge to middle along x and y, in the same units.
+        resampling: [B] correlation of the noise of neighbouring pixels, which resampling of exposures leaves.
     """
 
     view: Instrument
@@ -97,6 +108,8 @@ class Observation:
     e1: Tensor
     e2: Tensor
     background: Tensor
+    slope: Tensor
+    resampling: Tensor
 
     def __getitem__(self, rows: Tensor) -> Observation:
         return Observation(*(getattr(self, f.name)[rows] for f in fields(self)))
@@ -131,19 +144,46 @@ class Observation:
         """Standard deviation of each pixel, in flux at zero point 30; [B, bands, y, x]."""
         return torch.sqrt(self.electrons(flux)[1]) / self._gain()
 
+    def sky_noise(self) -> Tensor:
+        """Standard deviation of an empty pixel, in flux at zero point 30; [B, bands]."""
+        return self.noise(torch.zeros_like(self.view.fwhm)[..., None, None])[..., 0, 0]
+
     def expose(self, flux: Tensor, draws: Draws) -> Tensor:
         """Noisy, sky-subtracted image in flux at zero point 30; [B, bands, y, x] in and out.
+
+        A band that is asked for twice is exposed once.
 
         Poisson counts are drawn by the Cornish & Fisher (1937) expansion of their quantile, which keeps mean, variance
         and skewness and is the same on every device.
         """
         mean, variance = self.electrons(flux)
-        z = draws.normal("pixel", *flux.shape[1:])
+        z = self._unit_noise(draws, flux)
         skewness = z.square().sub_(1.0).mul_(mean / (6.0 * variance))
         count = z.mul_(variance.sqrt_()).add_(skewness).add_(mean)
         sky = (self.view.sky * self.view.exposure)[..., None, None]
-        left_over = self.background[..., None, None] * torch.sqrt(sky)
-        return count.sub_(sky - left_over).div_(self._gain())
+        left_over = self._background(flux) * torch.sqrt(sky)
+        count = torch.minimum(count, self.view.full_well[..., None, None])
+        image = count.sub_(sky - left_over).div_(self._gain())
+        same = self.view.bands[:, :, None] == self.view.bands[:, None, :]
+        first = same.int().argmax(2)[..., None, None]
+        return image.gather(1, first.expand_as(image))
+
+    def _unit_noise(self, draws: Draws, flux: Tensor) -> Tensor:
+        """Normal deviates whose neighbours correlate as ``resampling`` says: white noise times [w, 1, w] each way."""
+        height, width = flux.shape[-2:]
+        w = self.resampling[:, None, None, None]
+        w = w / (1 + torch.sqrt(1 - 2 * w**2))  # correlation 2 w / (1 + 2 w^2)
+        white = draws.normal("pixel", flux.shape[1], height + 2, width + 2)
+        rows = white[..., 1:-1, :].addcmul(white[..., :-2, :] + white[..., 2:, :], w)
+        mixed = rows[..., 1:-1].addcmul(rows[..., :-2] + rows[..., 2:], w)
+        return mixed.div_(1 + 2 * w**2)
+
+    def _background(self, like: Tensor) -> Tensor:
+        """The sky left over [B, bands, y, x], in units of its noise."""
+        height, width = like.shape[-2:]
+        x, y = (torch.linspace(-1, 1, n, device=like.device) for n in (width, height))
+        tilt = self.slope[:, 0, None, None] * x + self.slope[:, 1, None, None] * y[:, None]
+        return self.background[..., None, None] + tilt[:, None]
 
     def _gain(self) -> Tensor:
         return (self.view.gain * self.view.exposure)[..., None, None]
@@ -162,7 +202,9 @@ def draw_observation(draws: Draws, view: Instrument) -> Observation:
         moffat=draws.uniform("moffat", low=2.7, high=4.8),
         e1=0.03 * draws.normal("psf/e1"),
         e2=0.03 * draws.normal("psf/e2"),
-        background=0.15 * draws.normal("background", count),
+        background=0.25 * draws.normal("background", count),
+        slope=0.15 * draws.normal("background/slope", 2),
+        resampling=draws.uniform("resampling", high=0.65),
     )
 
 

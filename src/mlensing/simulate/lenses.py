@@ -10,17 +10,13 @@ from torch import Tensor
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.population import Galaxies
 from mlensing.simulate.rays import Deflector
-from mlensing.simulate.scene import Components, components, galaxy_flux, join
-
-REFERENCE_MAGNITUDE = 25.0
-"""r magnitude at which sources are rendered before their brightness is drawn."""
-
-SOURCE_DISC = 0.55
-"""Sources lie within this share of theta_E of the axis: inside the cut of every SIE drawn here, where an SIS magnifies
-by 2 / 0.55 = 3.6 or more and makes two images at least."""
+from mlensing.simulate.sources import REFERENCE_MAGNITUDE
 
 BRIGHTEST = 19.5  # unlensed r magnitude of the brightest source
 HIDING = 0.4
+FAINTEST_SIGNAL = 5.0
+"""S/N of the faintest arcs of lenses that are left unlabelled."""
+
 SLOPE = 0.45  # of the number counts, d log10 N / dm
 
 
@@ -45,39 +41,6 @@ def draw_deflector(draws: Draws, galaxies: Galaxies) -> Deflector:
     )
 
 
-def draw_sources(draws: Draws, galaxies: Galaxies, bands: Tensor) -> Components:
-    """A star-forming galaxy behind each deflector, often with a clump, at ``REFERENCE_MAGNITUDE``.
-
-    One in seven is red: arcs as yellow as the lens exist. ``bands`` [B, bands] as ``Instrument.bands``.
-    """
-    distance = galaxies.theta_E * SOURCE_DISC * torch.sqrt(draws.uniform("source/distance"))
-    angle = draws.uniform("source/azimuth", high=2 * math.pi)
-    x, y = distance * torch.cos(angle), distance * torch.sin(angle)
-    magnitude = torch.full_like(x, REFERENCE_MAGNITUDE)
-    blue = galaxy_flux(draws, "source", "star_forming", magnitude, galaxies.z_source, bands)
-    red = galaxy_flux(draws, "source/red", "disc", magnitude, galaxies.z_source.clamp(max=1.0), bands)
-    flux = torch.where(draws.chance("source/is_red", 0.14)[:, None], red, blue)
-    radius = 0.3 * 10 ** (0.2 * draws.normal("source/size"))
-    clump = torch.where(draws.chance("source/clumpy", 0.4), draws.uniform("clump/share", low=0.05, high=0.4), 0.0)
-    body = components(
-        flux * (1 - clump)[:, None],
-        x=x,
-        y=y,
-        radius=radius,
-        n=draws.uniform("source/n", low=0.5, high=2.0),
-        q=draws.uniform("source/q", low=0.3, high=1.0),
-        phi=draws.uniform("source/phi", high=math.pi),
-    )
-    knot = components(
-        flux * clump[:, None],
-        active=clump > 0,
-        x=x + 0.7 * radius * draws.normal("clump/x"),
-        y=y + 0.7 * radius * draws.normal("clump/y"),
-        radius=0.3 * radius,
-    )
-    return join([body, knot])
-
-
 def matched_signal(arcs: Tensor, noise: Tensor, light: Tensor) -> Tensor:
     """Matched-filter S/N of arcs over all bands.
 
@@ -92,7 +55,7 @@ def matched_signal(arcs: Tensor, noise: Tensor, light: Tensor) -> Tensor:
     return torch.sqrt((arcs**2 / (noise**2 + (HIDING * light) ** 2)).sum((1, 2, 3)))
 
 
-def draw_brightness(draws: Draws, signal: Tensor, *, minimum: float) -> Tensor:
+def draw_brightness(draws: Draws, signal: Tensor, *, minimum: float, faint: Tensor) -> Tensor:
     """r magnitude of each source, from number counts cut at detectability.
 
     Rejecting faint draws until S/N >= ``minimum`` gives the counts truncated at the limiting magnitude that ``signal``
@@ -100,8 +63,12 @@ def draw_brightness(draws: Draws, signal: Tensor, *, minimum: float) -> Tensor:
 
     Arguments:
         signal: [B] S/N at ``REFERENCE_MAGNITUDE``.
+        minimum: S/N of the faintest arcs that are called a lens.
+        faint: [B] bool, lenses whose S/N is drawn between ``FAINTEST_SIGNAL`` and the minimum instead.
     """
     faintest = REFERENCE_MAGNITUDE + 2.5 * torch.log10(signal.clamp(min=1e-3) / minimum)
     low, high = 10 ** (SLOPE * (BRIGHTEST - faintest)), torch.ones_like(faintest)
     u = draws.uniform("source/brightness")
-    return faintest + torch.log10(low.clamp(max=1.0) + u * (high - low.clamp(max=1.0))) / SLOPE
+    seen = faintest + torch.log10(low.clamp(max=1.0) + u * (high - low.clamp(max=1.0))) / SLOPE
+    unseen = faintest + 2.5 * u * math.log10(max(minimum / FAINTEST_SIGNAL, 1.0))
+    return torch.where(faint, unseen, seen)

@@ -10,7 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mlensing.errors import ConfigError
 from mlensing.simulate.negatives import NEGATIVES
 
-KINDS = ("lens", *NEGATIVES)
+LENSED = ("lens", "faint_lens")
+"""Classes with a source behind the deflector; arcs below the cut in S/N leave the second unlabelled."""
+
+KINDS = (*LENSED, *NEGATIVES)
 """Classes of the simulated sky; a sample's ``kind`` is a position in this list."""
 
 
@@ -19,13 +22,15 @@ class Mixture(BaseModel):
 
     Attributes:
         surveys: preset or YAML file -> weight.
-        classes: class -> weight; ``lens`` and the keys of ``NEGATIVES``.
+        classes: class -> weight; ``lens``, ``faint_lens`` (unlabelled) and the keys of ``NEGATIVES``.
         bands: band names common to all surveys; None takes each survey's own blue, green and red.
         size: pixels a side.
         theta_E: smallest (raised to what the seeing resolves) and largest (lowered to what the frame holds) Einstein
             radius [arcsec].
         wide_share: share of deflectors with log-uniform theta_E instead of the natural law.
         arc_signal: smallest matched-filter S/N of the arcs.
+        zoom_share: share of frames on pixels of 0.7 to 1.8 times the survey's size, as image servers cut them; above
+            zero, most frames of nearby galaxies.
         dither: largest offset of the central object from the middle [px].
     """
 
@@ -37,6 +42,7 @@ class Mixture(BaseModel):
     theta_E: tuple[float, float] = (0.5, 5.0)
     wide_share: float = Field(default=0.5, ge=0, le=1)
     arc_signal: float = Field(default=30.0, gt=0)
+    zoom_share: float = Field(default=0.0, ge=0, le=1)
     dither: float = Field(default=2.0, ge=0)
 
     @model_validator(mode="after")

@@ -18,6 +18,9 @@ from mlensing.simulate.draws import Draws
 from mlensing.simulate.instrument import ZERO_POINT, Instrument
 from mlensing.simulate.population import Galaxies
 
+OLDER = {"disc": "early", "star_forming": "disc"}
+"""What the stars of a type turn into."""
+
 
 @dataclass
 class Components:
@@ -119,6 +122,19 @@ def galaxy_flux(draws: Draws, name: str, kind: str, magnitude_r: Tensor, z: Tens
     spread = {"early": 0.05, "disc": 0.10, "star_forming": 0.12}[kind]
     noise = spread * draws.normal(f"{name}/colour", *offset.shape[1:])
     return flux_of(magnitude_r[..., None] + offset + noise)
+
+
+def part(draws: Draws, name: str, kind: str, galaxies: Galaxies, share: Tensor, view: Instrument) -> Tensor:
+    """Flux [B, bands] of the ``share`` [B] of each galaxy's light that has the colour of a type, or an older one.
+
+    Four galaxies in ten are old throughout, so that red centres and haloes are not the privilege of early types.
+    """
+    light = galaxy_flux(draws, name, kind, galaxies.magnitude_r, galaxies.z, view.bands)
+    if kind in OLDER:
+        old = galaxy_flux(draws, f"{name}/old", OLDER[kind], galaxies.magnitude_r, galaxies.z, view.bands)
+        age = torch.where(draws.chance("old", 0.4), 1.0, draws.uniform("age") ** 0.6)
+        light = torch.lerp(light, old, age[:, None])
+    return light * share[:, None]
 
 
 def early_type(draws: Draws, galaxies: Galaxies, view: Instrument) -> Components:

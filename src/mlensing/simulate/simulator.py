@@ -12,6 +12,7 @@ from torch import Tensor
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.instrument import Instrument
 from mlensing.simulate.mixture import KINDS, Mixture
+from mlensing.simulate.negatives import ZOOMED
 from mlensing.simulate.population import draw_deflectors
 from mlensing.simulate.sky import Block, Sky
 from mlensing.survey import Survey
@@ -49,10 +50,10 @@ class Simulator:
         """Samples ``BLOCK * number`` to ``BLOCK * (number + 1) - 1``.
 
         Returns:
-            ``image`` [B, bands, y, x] in flux at zero point 30, ``label`` and ``kind`` (position in ``KINDS``),
-            ``survey`` (position in ``surveys``), ``dx`` [arcsec], the truth (``theta_E``, ``z_lens``, ``z_source``,
-            ``sigma_v``, and for lenses ``arc_signal``, ``magnification``, ``source_magnitude``, else NaN) and, with
-            ``maps``, ``kappa``, ``psi`` [B, y, x] and ``alpha`` [B, 2, y, x].
+            ``image`` [B, bands, y, x] in flux at zero point 30, ``label`` (NaN: unlabelled), ``kind`` (position in
+            ``KINDS``), ``survey`` (position in ``surveys``), ``dx`` [arcsec], the truth (``theta_E``, ``z_lens``,
+            ``z_source``, ``sigma_v``, and for lenses ``arc_signal``, ``magnification``, ``source_magnitude``,
+            ``images``, else NaN) and, with ``maps``, ``kappa``, ``psi`` [B, y, x] and ``alpha`` [B, 2, y, x].
         """
         index = torch.arange(number * BLOCK, (number + 1) * BLOCK, device=self.device)
         draws = Draws(self.seed, index)
@@ -69,7 +70,8 @@ class Simulator:
 
     def _samples(self, index: Tensor, survey: Tensor, kind: Tensor, *, maps: bool) -> Block:
         """Samples that share a grid."""
-        draws, view = Draws(self.seed, index), self._instruments[survey]
+        draws = Draws(self.seed, index)
+        view = self._instruments[survey].zoomed(self._zoom(draws, kind))
         smallest = torch.clamp(RESOLVED * view.fwhm.amin(1), min=self.mixture.theta_E[0])
         largest = torch.clamp(FRAMED * 0.5 * self.mixture.size * view.pixel_scale, max=self.mixture.theta_E[1])
         limits = (smallest, torch.maximum(smallest, largest))
@@ -81,7 +83,16 @@ class Simulator:
         at_once = CACHED if self.device.type == "cpu" else len(index)
         parts = [self._pixels(sky[some], maps=maps) for some in torch.split(rows, at_once)]
         out = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-        return out | {"label": (kind == 0).float(), "kind": kind, "survey": survey, "dx": view.pixel_scale}
+        label = torch.where(kind == KINDS.index("faint_lens"), torch.nan, (kind == 0).float())
+        return out | {"label": label, "kind": kind, "survey": survey, "dx": view.pixel_scale}
+
+    def _zoom(self, draws: Draws, kind: Tensor) -> Tensor:
+        """Pixel size over the survey's own: frames that image servers scale to an object."""
+        of_class = torch.isin(kind, torch.tensor([KINDS.index(name) for name in ZOOMED], device=kind.device))
+        share = self.mixture.zoom_share
+        zoomed = draws.chance("zoomed", torch.where(of_class, 0.8 * (share > 0), share))
+        factor = draws.uniform("zoom", low=-0.4, high=0.6) + torch.where(of_class, 0.6, 0.0)
+        return torch.where(zoomed, torch.exp(factor), 1.0)
 
     def _pixels(self, sky: Sky, *, maps: bool) -> Block:
         return sky.observe(arc_signal=self.mixture.arc_signal) | (sky.maps() if maps else {})

@@ -16,20 +16,21 @@ from mlensing.physics.mass import (
     sie_convergence,
     sie_deflection,
 )
+from mlensing.simulate.artefacts import scarred
 from mlensing.simulate.draws import Draws
+from mlensing.simulate.images import find_images
 from mlensing.simulate.instrument import MARGIN, Instrument, convolve, draw_observation
 from mlensing.simulate.lenses import (
-    REFERENCE_MAGNITUDE,
     draw_brightness,
     draw_deflector,
-    draw_sources,
     matched_signal,
 )
-from mlensing.simulate.mixture import KINDS
-from mlensing.simulate.negatives import NEGATIVES
+from mlensing.simulate.mixture import KINDS, LENSED
+from mlensing.simulate.negatives import MASSLESS, NEGATIVES
 from mlensing.simulate.population import Galaxies
 from mlensing.simulate.render import axis, render_arcs, render_light
 from mlensing.simulate.scene import Components, early_type, group_members, join, neighbours, stray_light
+from mlensing.simulate.sources import REFERENCE_MAGNITUDE, draw_sources, lensed_quasars
 
 Block = dict[str, Tensor]
 
@@ -50,7 +51,7 @@ class Sky:
         self, draws: Draws, view: Instrument, galaxies: Galaxies, kind: Tensor, offset: Tensor, *, size: int
     ) -> None:
         self.draws, self.view, self.kind, self.offset, self.size = draws, view, kind, offset, size
-        massless = kind == KINDS.index("field")
+        massless = torch.isin(kind, torch.tensor([KINDS.index(name) for name in MASSLESS], device=kind.device))
         self.galaxies = replace(galaxies, theta_E=torch.where(massless, 0.0, galaxies.theta_E))
         deflector = draw_deflector(draws, self.galaxies)
         self.deflector = replace(deflector, x=offset[:, 0], y=offset[:, 1])
@@ -75,10 +76,12 @@ class Sky:
         transfer = torch.fft.rfft2(self.observation.psf(size=padded, spacing=self.spacing))
         light = self._pixels(convolve(render_light(self.shining, size=self.frame, spacing=self.spacing), transfer))
         truth = self._truth()
-        rows = (self.kind == 0).nonzero()[:, 0]
+        rows = (self.kind < len(LENSED)).nonzero()[:, 0]
         if len(rows):
             light = light.index_add(0, rows, self._arcs(rows, transfer, light, arc_signal, truth))
-        return {"image": self.observation.expose(light, self.draws)} | truth
+        image = self.observation.expose(light, self.draws)
+        struck = self.kind == KINDS.index("cosmic_ray")
+        return {"image": scarred(image, self.draws, noise=self.observation.sky_noise(), struck=struck)} | truth
 
     def light(self) -> Components:
         """Everything that shines and is not lensed."""
@@ -97,7 +100,7 @@ class Sky:
 
     def _sources(self) -> Components:
         """What shines behind the lenses; owner = sample."""
-        rows = (self.kind == 0).nonzero()[:, 0]
+        rows = (self.kind < len(LENSED)).nonzero()[:, 0]
         source = draw_sources(self._some(rows), self.galaxies[rows], self.view.bands[rows])
         return replace(source, owner=rows[source.owner])
 
@@ -108,13 +111,20 @@ class Sky:
         """Blurred arcs of the lens rows, their brightness drawn; fills in the truth."""
         source = replace(self.sources, owner=torch.searchsorted(rows, self.sources.owner))
         lens, spacing = self.deflector[rows], self.spacing[rows]
+        discs = source[: len(rows)]
+        *images, truth["images"][rows] = find_images(discs, lens)
+        quasars = lensed_quasars(self._some(rows), discs, lens, *images)
         arcs = render_arcs(source, lens, size=self.frame, spacing=spacing, fine=self.fine)
         emitted = arcs.new_zeros(arcs.shape[:2]).index_add_(0, source.owner, source.flux)
+        stretched = arcs.sum((1, 2, 3)) / emitted.sum(1)
+        if len(quasars):
+            arcs += render_light(quasars, size=self.frame, spacing=spacing)
         blurred = self._pixels(convolve(arcs, transfer[rows]))
         signal = matched_signal(blurred, self.observation.noise(light)[rows], light[rows])
-        magnitude = draw_brightness(self._some(rows), signal, minimum=minimum)
+        faint = self.kind[rows] == KINDS.index("faint_lens")
+        magnitude = draw_brightness(self._some(rows), signal, minimum=minimum, faint=faint)
         scale = torch.exp((REFERENCE_MAGNITUDE - magnitude) * (0.4 * math.log(10.0)))
-        truth["magnification"][rows] = arcs.sum((1, 2, 3)) / emitted.sum(1)
+        truth["magnification"][rows] = stretched
         truth["source_magnitude"][rows] = magnitude
         truth["arc_signal"][rows] = signal * scale
         return blurred * scale[:, None, None, None]
@@ -123,7 +133,7 @@ class Sky:
         g = self.galaxies
         nan = torch.full_like(g.theta_E, math.nan)
         truth = {"theta_E": g.theta_E, "z_lens": g.z, "z_source": g.z_source, "sigma_v": g.sigma_v}
-        return truth | {name: nan.clone() for name in ("magnification", "source_magnitude", "arc_signal")}
+        return truth | {name: nan.clone() for name in ("magnification", "source_magnitude", "arc_signal", "images")}
 
     def _pixels(self, image: Tensor) -> Tensor:
         """Sum the fine grid into detector pixels and cut the margin off."""

@@ -24,7 +24,7 @@ from mlensing.simulate.mixture import KINDS, Mixture
 from mlensing.simulate.simulator import BLOCK, Simulator
 from mlensing.simulate.sky import Block
 
-TRUTH = ("theta_E", "sigma_v", "arc_signal", "magnification", "source_magnitude")
+TRUTH = ("theta_E", "sigma_v", "arc_signal", "magnification", "source_magnitude", "images")
 _PARTS = ".unfinished"
 
 
@@ -157,7 +157,7 @@ def _truth(simulator: Simulator, block: Block) -> pd.DataFrame:
     bands = [",".join(simulator.bands[i]) for i in block["survey"].tolist()]
     z_lens, z_source = block["z_lens"].double().numpy(), block["z_source"].double().numpy()
     columns: dict[str, Any] = {
-        "label": block["label"].int().tolist(),
+        "label": ["" if math.isnan(label) else int(label) for label in block["label"].tolist()],
         "pixel_scale_arcsec": block["dx"].double().numpy().round(6),
         "sigma_crit": sigma_crit(z_lens, z_source),
         "z_lens": z_lens,
@@ -174,7 +174,7 @@ def _cards(row: pd.Series[Any]) -> dict[str, Card]:
         "PIXSCALE": float(row["pixel_scale_arcsec"]),
         "BANDS": str(row["bands"]),
         "SURVEY": str(row["survey"]),
-        "LABEL": int(row["label"]),
+        "LABEL": -1 if row["label"] == "" else int(row["label"]),
         "KIND": str(row["kind"]),
         "Z_LENS": float(row["z_lens"]),
         "Z_SOURCE": float(row["z_source"]),

@@ -1,0 +1,96 @@
+"""The lens equation solved: where a deflector makes images of a point, and how many.
+
+The image plane is cut into triangles; those whose map to the source plane holds the point hold an image (Schneider,
+Ehlers & Falco 1992, section 10.3), which Newton steps then place.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mlensing.simulate.rays import Deflector, offsets, ray_terms
+from mlensing.simulate.scene import Components
+
+SLOTS = 5
+REACH = 2.6  # theta_E to each side that are searched: the outermost image of a multiply imaged point lies within
+CELLS = 64
+SINGULAR = 0.02  # theta_E about the centre of a singular lens, where triangles hold the point but no image
+STEPS = 5
+
+
+def find_images(source: Components, lens: Deflector) -> tuple[Tensor, Tensor, Tensor]:
+    """Images of the centres of M sources, each behind its own deflector.
+
+    Arguments:
+        source: positions in the source plane relative to the deflector's centre [arcsec].
+        lens: of the same M rows.
+
+    Returns:
+        x, y: [M, ``SLOTS``] image positions along the axes of the deflector's mass about its centre [arcsec], NaN where
+            there is none.
+        count: [M].
+    """
+    terms = ray_terms(source, lens)
+    line = (torch.linspace(-REACH, REACH, CELLS, device=terms.device) + 1e-4) * lens.theta_E[:, None]
+    shape = (len(lens.theta_E), CELLS, CELLS)
+    x, y = line[:, None, :].expand(shape), line[:, :, None].expand(shape)
+    beta_x, beta_y = offsets(terms, x, y)
+    held = _held(beta_x, beta_y).flatten(1)
+    place = held.float().topk(2 * SLOTS, dim=1)
+    column, row = place.indices % (CELLS - 1), place.indices // (CELLS - 1) % (CELLS - 1)
+    cell = line[:, 1:2] - line[:, :1]
+    start = line.gather(1, column) + 0.5 * cell, line.gather(1, row) + 0.5 * cell
+    return _distinct(*_newton(terms, *start, cell), place.values > 0, lens.theta_E)
+
+
+def _held(x: Tensor, y: Tensor) -> Tensor:
+    """Which triangles, lower and upper halves of the cells, hold the origin; [M, 2, cells, cells] bool."""
+
+    def corner(values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return values[:, :-1, :-1], values[:, :-1, 1:], values[:, 1:, :-1], values[:, 1:, 1:]
+
+    (xa, xb, xc, xd), (ya, yb, yc, yd) = corner(x), corner(y)
+    bc = xb * yc - xc * yb
+    ab, ca = xa * yb - xb * ya, xc * ya - xa * yc
+    bd, dc = xb * yd - xd * yb, xd * yc - xc * yd
+    lower = ((ab > 0) == (bc > 0)) & ((bc > 0) == (ca > 0))
+    upper = ((bd > 0) == (dc > 0)) & ((dc > 0) == (bc < 0))
+    return torch.stack([lower, upper], 1)
+
+
+def magnification(source: Components, lens: Deflector, x: Tensor, y: Tensor) -> Tensor:
+    """Signed magnification [M, n] at positions x, y [M, n] along the axes of the deflector's mass."""
+    a, b, c, d = _jacobian(ray_terms(source, lens), x, y, 1e-3 * lens.theta_E[:, None])
+    return 1.0 / (a * d - b * c)
+
+
+def _jacobian(terms: Tensor, x: Tensor, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """d beta_x / dx, d beta_x / dy, d beta_y / dx, d beta_y / dy, by central differences of step ``h``."""
+    (xp, yxp), (xm, yxm) = offsets(terms, x + h, y), offsets(terms, x - h, y)
+    (xyp, yp), (xym, ym) = offsets(terms, x, y + h), offsets(terms, x, y - h)
+    return (xp - xm) / (2 * h), (xyp - xym) / (2 * h), (yxp - yxm) / (2 * h), (yp - ym) / (2 * h)
+
+
+def _newton(terms: Tensor, x: Tensor, y: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions after Newton steps of a cell at most, and how far from the source their rays then arrive."""
+    for _ in range(STEPS):
+        bx, by = offsets(terms, x, y)
+        a, b, c, d = _jacobian(terms, x, y, 0.02 * cell)
+        det = a * d - b * c
+        det = torch.where(det.abs() < 1e-3, 1e-3, det)
+        x = x - ((d * bx - b * by) / det).clamp(-cell, cell)
+        y = y - ((a * by - c * bx) / det).clamp(-cell, cell)
+    return x, y, torch.hypot(*offsets(terms, x, y))
+
+
+def _distinct(x: Tensor, y: Tensor, miss: Tensor, found: Tensor, theta_E: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Images that are real and stand apart from those before them, in the first slots."""
+    scale = theta_E[:, None]
+    good = found & (miss < 1e-3 * scale) & (torch.hypot(x, y) > SINGULAR * scale)
+    near = torch.hypot(x[:, :, None] - x[:, None], y[:, :, None] - y[:, None]) < 0.01 * scale[..., None]
+    before = torch.ones_like(near[0]).tril(-1)
+    good &= ~(near & before & good[:, None]).any(2)
+    order = torch.argsort(good.float(), dim=1, descending=True, stable=True)[:, :SLOTS]
+    x, y, good = x.gather(1, order), y.gather(1, order), good.gather(1, order)
+    return torch.where(good, x, torch.nan), torch.where(good, y, torch.nan), good.sum(1).to(x.dtype)
