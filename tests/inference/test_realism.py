@@ -10,7 +10,6 @@ import torch
 from astropy.io import fits
 from PIL import Image
 
-from mlensing.data.composite import UNIFORMS, published
 from mlensing.errors import ConfigError
 from mlensing.evaluation.realism import Realism
 from mlensing.inference import Predictor
@@ -18,6 +17,7 @@ from mlensing.inference.alike import read_alike
 from mlensing.inference.inputs import gather
 from mlensing.inference.realism import finder_features, picture_sky, realism, write_realism
 from mlensing.simulate import Mixture, Simulator
+from mlensing.simulate.composite import UNIFORMS, published
 from mlensing.survey import Survey
 
 SKY = "{surveys: {des: 1, cfhtls: 1}, classes: {lens: 1, spiral: 1}, size: 32}\n"

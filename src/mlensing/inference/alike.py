@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from mlensing.contract import CHANNELS, Representation
-from mlensing.data.composite import UNIFORMS, published
 from mlensing.data.cutout import Cutout, frame, select_bands
 from mlensing.data.preview import Picture, picture
 from mlensing.errors import ConfigError, MLensingError
 from mlensing.inference.inputs import Item, read_item
+from mlensing.simulate.composite import UNIFORMS, published
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.mixture import Mixture
 from mlensing.simulate.simulator import BLOCK, Simulator

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlensing.data.composite import Stretch, arcsinh_stretch, composite, draw_stretch, percentile_stretch
+from mlensing.simulate.composite import Stretch, arcsinh_stretch, composite, draw_stretch, percentile_stretch
 from mlensing.survey import Survey, survey_names
 
 COUNT = 16
