@@ -100,13 +100,13 @@ def write(path: Path, cube: np.ndarray, bands: str) -> Path:
     return path
 
 
-LENS, BLIND, NEARBY = ("lens",), ("field",), ("nearby", "spiral", "ring")
+LENS, BLIND, NEARBY = ("lens",), ("field",), ("nearby", "nearby_ring", "irregular")
 SETS = {
     "CFHTLS gallery, lenses": Sample("cfhtls", LENS, pattern("cfhtls_rgb8/gallery/*.png"), 0),
     "CFHTLS candidates": Sample("cfhtls", (), pattern("cfhtls_rgb8/candidates/*.png"), 1),
     "CFHTLS field, gallery stretch": Sample("cfhtls", BLIND, stretched("gallery"), 0),
     "CFHTLS spirals, stars, dark stretch": Sample("cfhtls", ("field", "spiral"), stretched("dark")),
-    "CFHTLS blank fields, linear": Sample("cfhtls", BLIND, fields),
+    "CFHTLS blank fields, linear": Sample("cfhtls", ("empty",), fields),
     "DECaLS galaxies": Sample("legacy", NEARBY, pattern("decals_rgb8_galaxies/png128/*.png"), 2),
     "Legacy lenses": Sample("legacy", LENS, pattern("legacy_rgb8_lenses/png101/REAL*.png"), 0),
     "Legacy painted lenses": Sample("legacy", LENS, pattern("legacy_rgb8_lenses/png101/INJ*.png"), 0),

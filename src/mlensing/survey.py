@@ -57,6 +57,8 @@ class Composite(BaseModel):
         alpha, q: of the arcsinh stretch.
         low: percentile of each channel that becomes 0.
         high: percentile of all channels together that becomes 255.
+        jpeg: quality, 1..95, of the JPEG that pictures are served as; 0 for one without loss.
+        centred: pixels are interpolated so that the object is in the middle of one, which blurs and correlates noise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,6 +72,8 @@ class Composite(BaseModel):
     q: float = 3.0
     low: float = 1.0
     high: float = 99.5
+    jpeg: int = Field(default=0, ge=0, le=95)
+    centred: bool = False
 
 
 class Survey(BaseModel):
@@ -81,6 +85,7 @@ class Survey(BaseModel):
         pixel_scale: [arcsec/px].
         bands: by name, blue to red.
         channels: which band plays blue, green and red.
+        resampling: smallest and largest correlation of the noise of neighbouring pixels that resampling leaves.
         composites: the colour stretches it is published with.
         references: where the numbers come from.
 
@@ -95,11 +100,14 @@ class Survey(BaseModel):
     pixel_scale: float = Field(gt=0)
     bands: dict[str, Band] = Field(min_length=1)
     channels: dict[Literal["blue", "green", "red"], str]
+    resampling: tuple[float, float] = (0.0, 0.3)
     composites: tuple[Composite, ...] = Field(min_length=1)
     references: tuple[str, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _channels_exist(self) -> Survey:
+    def _possible(self) -> Survey:
+        if not 0 <= self.resampling[0] <= self.resampling[1] <= 0.7:
+            raise ValueError(f"resampling must be two rising numbers from 0 to 0.7, got {list(self.resampling)}")
         unknown = sorted(set(self.channels.values()) - set(self.bands))
         if unknown or len(self.channels) != 3:
             raise ValueError(f"channels need blue, green and red among the bands; unknown: {unknown}")

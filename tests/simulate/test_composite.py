@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlensing.simulate.composite import Stretch, arcsinh_stretch, composite, draw_stretch, percentile_stretch
+from mlensing.simulate.composite import UNIFORMS, Stretch, arcsinh_stretch, composite, draw_stretch, percentile_stretch
 from mlensing.survey import Survey, survey_names
 
 COUNT = 16
 
 
 def drawn(survey: str, seed: int = 0) -> Stretch:
-    return draw_stretch(Survey.load(survey), torch.rand(COUNT, 8, generator=torch.Generator().manual_seed(seed)))
+    return draw_stretch(Survey.load(survey), torch.rand(COUNT, UNIFORMS, generator=torch.Generator().manual_seed(seed)))
 
 
 def sky(seed: int = 0) -> Tensor:
@@ -39,6 +39,9 @@ def one_kind(percentile: bool, **changes: Tensor) -> Stretch:
         "q": of((COUNT,), 2.0),
         "low": of((COUNT,), 0.15),
         "high": of((COUNT,), 0.995),
+        "jpeg": of((COUNT,), 0.0),
+        "phase": of((COUNT, 2), 0.0),
+        "shift": of((COUNT, 2), 0.0),
     }
     return Stretch(**(fields | changes))
 

@@ -121,7 +121,12 @@ def simulate_alike(
     if num_samples < 1:
         raise ConfigError("num_samples", f"expected 1 or more, got {num_samples}", "Take 256.")
     bands = None if real.bands == CHANNELS else real.bands
-    changed = {"surveys": {real.survey: 1.0}, "classes": dict(classes), "bands": bands}
+    changed = {
+        "surveys": {real.survey: 1.0},
+        "classes": dict(classes),
+        "bands": bands,
+        "representations": {"linear": 1.0},
+    }
     simulator = Simulator(Mixture.model_validate(mixture.model_dump() | changed), seed=seed)
     blocks = [simulator.block(number) for number in range(-(-num_samples // BLOCK))]
     image, dx = (torch.cat([block[key] for block in blocks])[:num_samples] for key in ("image", "dx"))

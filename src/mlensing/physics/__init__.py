@@ -21,6 +21,7 @@ from mlensing.physics.mass import (
     sie_potential,
 )
 from mlensing.physics.operators import Boundary, area_pool, divergence, gradient, laplacian, poisson_residual
+from mlensing.physics.power_law import power_law_convergence, power_law_deflection, power_law_potential
 
 __all__ = [
     "COSMOLOGY",
@@ -41,6 +42,9 @@ __all__ = [
     "nfw_scale",
     "pixel_grid",
     "poisson_residual",
+    "power_law_convergence",
+    "power_law_deflection",
+    "power_law_potential",
     "sersic",
     "sersic_b",
     "sersic_total_flux",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mlensing.simulate.draws import Draws
 
-RAYS = 0.03
+RAYS = 0.01
 """Share of all samples that a cosmic ray survives in, whatever their class."""
 
 HOLES = 0.02

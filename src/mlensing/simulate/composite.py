@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mlensing.simulate.jpeg import compressed
 from mlensing.survey import Composite, Survey
 
 
 @dataclass
 class Stretch:
-    """Parameters of each image's stretch; ``weights`` [B, 3], ``percentile`` and ``separate`` [B] bool, all else [B].
+    """Parameters of each image's stretch, all [B] but ``weights`` [B, 3], ``phase``, ``shift`` [B, 2]; flags are bool.
 
     Attributes:
         percentile: a percentile stretch rather than the arcsinh.
@@ -27,6 +28,9 @@ class Stretch:
         alpha, q: softening parameters of the arcsinh.
         low: quantile, 0..1, of each channel that becomes black.
         high: quantile of all channels together that becomes white.
+        jpeg: quality of the JPEG; 0 for none.
+        phase: [B, 2] where its blocks begin, 0..1.
+        shift: [B, 2] pixels, 0..1, that the image was moved by before it was stretched.
     """
 
     percentile: Tensor
@@ -39,9 +43,12 @@ class Stretch:
     q: Tensor
     low: Tensor
     high: Tensor
+    jpeg: Tensor
+    phase: Tensor
+    shift: Tensor
 
 
-UNIFORMS = 8
+UNIFORMS = 11
 """Random numbers that a drawn stretch takes."""
 
 
@@ -82,13 +89,28 @@ def draw_stretch(survey: Survey, uniform: Tensor) -> Stretch:
         q=chosen[:, 8] * torch.exp(0.2 * vary[:, 2]),
         low=chosen[:, 9] * torch.exp(0.4 * vary[:, 6]),
         high=1 - chosen[:, 10] * torch.exp(0.4 * vary[:, 7]),
+        jpeg=torch.where(chosen[:, 12] > 0, (chosen[:, 12] + 8 * vary[:, 8]).clamp(1, 95), 0.0),
+        phase=uniform[:, 9:11],
+        shift=uniform[:, 9:11] * chosen[:, 13:],
     )
 
 
 def _numbers(c: Composite) -> list[float]:
     flags = float(c.kind == "percentile"), float(c.separate)
     share = c.low / 100, 1 - c.high / 100
-    return [flags[0], *c.weights[::-1], c.offset, c.pedestal, c.grey, c.alpha, c.q, *share, flags[1]]
+    return [
+        flags[0],
+        *c.weights[::-1],
+        c.offset,
+        c.pedestal,
+        c.grey,
+        c.alpha,
+        c.q,
+        *share,
+        flags[1],
+        float(c.jpeg),
+        float(c.centred),
+    ]
 
 
 def composite(image: Tensor, stretch: Stretch) -> Tensor:
@@ -101,17 +123,30 @@ def composite(image: Tensor, stretch: Stretch) -> Tensor:
         [B, 3, y, x] whole numbers 0..255, float32.
 
     Example:
-        >>> stretch = draw_stretch(Survey.load("des"), torch.full((2, 8), 0.5))
+        >>> stretch = draw_stretch(Survey.load("des"), torch.full((2, UNIFORMS), 0.5))
         >>> composite(torch.zeros(2, 3, 32, 32), stretch).max().item()
         0.0
     """
+    image = _moved(image, stretch.shift)
     weighted = image * stretch.weights[..., None, None] + stretch.offset[:, None, None, None]
     out = _greyed(arcsinh_stretch(weighted, stretch.alpha, stretch.q, stretch.separate), stretch.grey)
     out += stretch.pedestal[:, None, None, None]
     if bool(stretch.percentile.any()):
         rows = stretch.percentile
         out[rows] = percentile_stretch(image[rows], stretch.low[rows], stretch.high[rows])
-    return torch.round(out.clamp(0, 1) * 255)
+    out = torch.round(out.clamp(0, 1) * 255)
+    rows = (stretch.jpeg > 0).nonzero()[:, 0]
+    if len(rows):
+        out[rows] = compressed(out[rows], stretch.jpeg[rows], stretch.phase[rows])
+    return out
+
+
+def _moved(image: Tensor, shift: Tensor) -> Tensor:
+    """Moved by a part of a pixel, interpolated linearly along each axis; the last row and column stay."""
+    for axis, part in ((3, shift[:, 0]), (2, shift[:, 1])):
+        after = torch.cat([image.narrow(axis, 1, image.shape[axis] - 1), image.narrow(axis, -1, 1)], axis)
+        image = torch.lerp(image, after, part[:, None, None, None])
+    return image
 
 
 def arcsinh_stretch(image: Tensor, alpha: Tensor, q: Tensor, separate: Tensor | None = None) -> Tensor:

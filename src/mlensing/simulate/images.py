@@ -12,7 +12,8 @@ from torch import Tensor
 from mlensing.simulate.rays import Deflector, offsets, ray_terms
 from mlensing.simulate.scene import Components
 
-SLOTS = 5
+SLOTS = 7
+TRIES = 3  # to bring a source closer to the axis
 REACH = 2.6  # theta_E to each side that are searched: the outermost image of a multiply imaged point lies within
 CELLS = 64
 SINGULAR = 0.02  # theta_E about the centre of a singular lens, where triangles hold the point but no image
@@ -42,6 +43,31 @@ def find_images(source: Components, lens: Deflector) -> tuple[Tensor, Tensor, Te
     cell = line[:, 1:2] - line[:, :1]
     start = line.gather(1, column) + 0.5 * cell, line.gather(1, row) + 0.5 * cell
     return _distinct(*_newton(terms, *start, cell), place.values > 0, lens.theta_E)
+
+
+def multiply_imaged(source: Components, lens: Deflector) -> tuple[Components, Tensor, Tensor, Tensor]:
+    """Sources brought closer to the axis where they would be imaged but once, and the images of their centres.
+
+    Arguments:
+        source: of M deflectors, the components whose centres count first, one a deflector.
+        lens: of the M rows.
+
+    Returns:
+        the components, and x, y and count as ``find_images``.
+    """
+    *images, count = find_images(source[: len(lens.phi)], lens)
+    for _ in range(TRIES):
+        lone = (count < 2).nonzero()[:, 0]
+        if not len(lone):
+            break
+        step = torch.zeros_like(lens.phi)
+        step[lone] = 0.6
+        shift_x, shift_y = -step * source.x[: len(step)], -step * source.y[: len(step)]
+        source = source.moved(torch.arange(len(step), device=step.device), shift_x, shift_y)
+        again = find_images(source[lone], lens[lone])
+        for mine, theirs in zip((*images, count), again, strict=True):
+            mine[lone] = theirs
+    return source, images[0], images[1], count
 
 
 def _held(x: Tensor, y: Tensor) -> Tensor:

@@ -40,6 +40,7 @@ class Instrument:
         sky: [B, bands] electrons/s/px.
         read_variance: [B, bands] electrons^2/px.
         full_well: [B, bands] electrons/px at which all exposures together saturate.
+        resampling: [B, 2] range of the correlation of neighbouring pixels' noise.
     """
 
     pixel_scale: Tensor
@@ -53,6 +54,7 @@ class Instrument:
     sky: Tensor
     read_variance: Tensor
     full_well: Tensor
+    resampling: Tensor
 
     def __getitem__(self, rows: Tensor) -> Instrument:
         return Instrument(*(getattr(self, f.name)[rows] for f in fields(self)))
@@ -82,6 +84,7 @@ class Instrument:
             sky=table([[s.sky_rate(n) for n in names] for s, names in zip(surveys, bands, strict=True)]),
             read_variance=table([[b.exposures * b.read_noise**2 for b in row] for row in every]),
             full_well=table([[b.exposures * FULL_WELL for b in row] for row in every]),
+            resampling=table([s.resampling for s in surveys]),
         )
 
 
@@ -202,9 +205,9 @@ def draw_observation(draws: Draws, view: Instrument) -> Observation:
         moffat=draws.uniform("moffat", low=2.7, high=4.8),
         e1=0.03 * draws.normal("psf/e1"),
         e2=0.03 * draws.normal("psf/e2"),
-        background=0.25 * draws.normal("background", count),
-        slope=0.15 * draws.normal("background/slope", 2),
-        resampling=draws.uniform("resampling", high=0.65),
+        background=0.12 * draws.normal("background", count),
+        slope=0.08 * draws.normal("background/slope", 2),
+        resampling=torch.lerp(view.resampling[:, 0], view.resampling[:, 1], draws.uniform("resampling")),
     )
 
 

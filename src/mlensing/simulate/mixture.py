@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mlensing.contract import Representation
 from mlensing.errors import ConfigError
 from mlensing.simulate.negatives import NEGATIVES
 
@@ -17,12 +18,26 @@ KINDS = (*LENSED, *NEGATIVES)
 """Classes of the simulated sky; a sample's ``kind`` is a position in this list."""
 
 
+class MassStructure(BaseModel):
+    """How deflectors depart from an isothermal ellipsoid in an external shear; group members always have mass.
+
+    Attributes:
+        slope_scatter: scatter of the density's slope in three dimensions; 0 makes it 2 throughout.
+        subhaloes: mean number of dark subhaloes near the Einstein ring.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    slope_scatter: float = Field(default=0.0, ge=0, le=0.4)
+    subhaloes: float = Field(default=0.0, ge=0, le=3)
+
+
 class Mixture(BaseModel):
     """What the simulated sky is made of.
 
     Attributes:
         surveys: preset or YAML file -> weight.
         classes: class -> weight; ``lens``, ``faint_lens`` (unlabelled) and the keys of ``NEGATIVES``.
+        representations: ``linear`` and ``composite`` (8-bit colour as the survey publishes it) -> weight.
         bands: band names common to all surveys; None takes each survey's own blue, green and red.
         size: pixels a side.
         theta_E: smallest (raised to what the seeing resolves) and largest (lowered to what the frame holds) Einstein
@@ -32,11 +47,13 @@ class Mixture(BaseModel):
         zoom_share: share of frames on pixels of 0.7 to 1.8 times the survey's size, as image servers cut them; above
             zero, most frames of nearby galaxies.
         dither: largest offset of the central object from the middle [px].
+        mass: structure of the deflectors' mass.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     surveys: dict[str, float] = Field(min_length=1)
     classes: dict[str, float] = Field(min_length=1)
+    representations: dict[Representation, float] = Field(default={"linear": 1.0}, min_length=1)
     bands: tuple[str, ...] | None = None
     size: int = Field(default=64, ge=32, le=224)
     theta_E: tuple[float, float] = (0.5, 5.0)
@@ -44,18 +61,26 @@ class Mixture(BaseModel):
     arc_signal: float = Field(default=30.0, gt=0)
     zoom_share: float = Field(default=0.0, ge=0, le=1)
     dither: float = Field(default=2.0, ge=0)
+    mass: MassStructure = MassStructure()
 
     @model_validator(mode="after")
     def _known(self) -> Mixture:
         unknown = sorted(set(self.classes) - set(KINDS))
         if unknown:
             raise ValueError(f"unknown classes {unknown}; known: {', '.join(KINDS)}")
-        weights = (*self.surveys.values(), *self.classes.values())
-        if min(weights) < 0 or sum(self.classes.values()) <= 0 or sum(self.surveys.values()) <= 0:
-            raise ValueError("weights must not be negative and must not all be zero")
+        for weights in (self.surveys, self.classes, self.representations):
+            if min(weights.values()) < 0 or sum(weights.values()) <= 0:
+                raise ValueError("weights must not be negative and must not all be zero")
+        if self.composites > 0 and self.bands is not None and len(self.bands) != 3:
+            raise ValueError(f"colour composites need three bands, blue to red; there are {len(self.bands)}")
         if not 0 < self.theta_E[0] < self.theta_E[1]:
             raise ValueError(f"theta_E must be an increasing pair of positive numbers, got {list(self.theta_E)}")
         return self
+
+    @property
+    def composites(self) -> float:
+        """Share of the samples that are colour composites."""
+        return self.representations.get("composite", 0.0) / sum(self.representations.values())
 
     @classmethod
     def load(cls, path: str | Path) -> Mixture:

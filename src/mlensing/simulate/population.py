@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mlensing.physics import cosmology
 from mlensing.simulate.draws import Draws
+from mlensing.simulate.luminosity import counts
 
 Array = NDArray[np.float64]
 
@@ -74,9 +75,8 @@ def _tables() -> dict[str, Tensor]:
     theta = (sigma / SIGMA_AT_M)[:, None, None] ** 2 * _theta_E(z_l[:, None], z_s)
     ratio = sigma / SIGMA_STAR
     density = ratio**VDF_ALPHA * np.exp(-(ratio**VDF_BETA))  # per unit log sigma
-    volume = (_distance(z_l) * (1 + z_l)) ** 2 / np.sqrt(0.3 * (1 + z_l) ** 3 + 0.7)
-    sources = z_s**2 * np.exp(-((z_s / 0.9) ** 1.1))
-    weight = density[:, None, None] * volume[:, None] * sources * theta**2
+    sources = _volume(z_s) * counts(z_s)
+    weight = density[:, None, None] * _volume(z_l)[:, None] * sources * theta**2
     fine = np.linspace(0.02, 4.0, 200)
     parts = {"sigma": sigma, "z_l": z_l, "z_s": z_s, "theta": theta, "z": fine, "distance": _distance(fine)}
     tables = {key: torch.from_numpy(value).float() for key, value in parts.items()}
@@ -85,6 +85,11 @@ def _tables() -> dict[str, Tensor]:
         "order": torch.from_numpy(order),
         "cumulative": torch.from_numpy(np.cumsum(weight.flatten()[order])),
     }
+
+
+def _volume(z: Array) -> Array:
+    """Comoving volume per redshift, in units of its own."""
+    return np.asarray((_distance(z) * (1 + z)) ** 2 / np.sqrt(0.3 * (1 + z) ** 3 + 0.7))
 
 
 def _theta_E(z_l: Array, z_s: Array) -> Array:

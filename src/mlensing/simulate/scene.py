@@ -180,24 +180,43 @@ def neighbours(draws: Draws, view: Instrument, *, size: int) -> Components:
     )
 
 
-def group_members(draws: Draws, galaxies: Galaxies, view: Instrument, *, probability: float, size: int) -> Components:
-    """Red companions at the central galaxy's redshift.
+@dataclass
+class Members:
+    """Where the group members about each central galaxy are; every field [B, K].
 
-    A share ``probability`` of the samples has them, more where theta_E is that of a group.
+    Attributes:
+        x, y: from the central galaxy [arcsec].
+        fainter: r magnitudes fainter than it.
+        active: whether there is one.
     """
+
+    x: Tensor
+    y: Tensor
+    fainter: Tensor
+    active: Tensor
+
+
+def draw_members(draws: Draws, galaxies: Galaxies, view: Instrument, *, probability: float, size: int) -> Members:
+    """Members of a share ``probability`` of the samples, of more where theta_E is that of a group."""
     slots = 4
     rich = (0.25 * (galaxies.theta_E - 1.5)).clamp(0.0, 0.5)
     in_group = draws.chance("group", probability + rich)[:, None]
     x, y = around(draws, "group", slots, 1.5, 0.45 * size * view.pixel_scale[:, None])
-    magnitude = galaxies.magnitude_r[:, None] + draws.uniform("group/fainter", slots, low=-0.2, high=3.0)
+    fainter = draws.uniform("group/fainter", slots, low=-0.2, high=3.0)
+    return Members(x, y, fainter, in_group & draws.chance("group/active", 0.6, slots))
+
+
+def group_members(draws: Draws, galaxies: Galaxies, members: Members, view: Instrument) -> Components:
+    """Light of the members: early types at the central galaxy's redshift."""
+    magnitude = galaxies.magnitude_r[:, None] + members.fainter
     flux = galaxy_flux(draws, "group", "early", magnitude, galaxies.z[:, None].expand_as(magnitude), view.bands)
-    radius = galaxies.radius[:, None] * 10 ** (0.12 * (galaxies.magnitude_r[:, None] - magnitude))
+    slots = magnitude.shape[1]
     return components(
         flux,
-        active=in_group & draws.chance("group/active", 0.6, slots),
-        x=x,
-        y=y,
-        radius=radius.clamp(min=0.12),
+        active=members.active,
+        x=members.x,
+        y=members.y,
+        radius=(galaxies.radius[:, None] * 10 ** (-0.12 * members.fainter)).clamp(min=0.12),
         n=3.5,
         q=draws.uniform("group/q", slots, low=0.5, high=1.0),
         phi=draws.uniform("group/phi", slots, high=math.pi),

@@ -78,7 +78,7 @@ class Simulator:
         wide, faintest = self.mixture.wide_share, _looked_at(view.depth)
         galaxies = draw_deflectors(draws, theta_E=limits, wide_share=wide, faintest=faintest)
         offset = draws.uniform("dither", 2, low=-1.0, high=1.0) * self.mixture.dither * view.pixel_scale[:, None]
-        sky = Sky(draws, view, galaxies, kind, offset, size=self.mixture.size)
+        sky = Sky(draws, view, galaxies, kind, offset, size=self.mixture.size, structure=self.mixture.mass)
         rows = torch.arange(len(index), device=self.device)
         at_once = CACHED if self.device.type == "cpu" else len(index)
         parts = [self._pixels(sky[some], maps=maps) for some in torch.split(rows, at_once)]
@@ -91,7 +91,7 @@ class Simulator:
         of_class = torch.isin(kind, torch.tensor([KINDS.index(name) for name in ZOOMED], device=kind.device))
         share = self.mixture.zoom_share
         zoomed = draws.chance("zoomed", torch.where(of_class, 0.8 * (share > 0), share))
-        factor = draws.uniform("zoom", low=-0.4, high=0.6) + torch.where(of_class, 0.6, 0.0)
+        factor = draws.uniform("zoom", low=-0.4, high=0.6) + torch.where(of_class, 0.9, 0.0)
         return torch.where(zoomed, torch.exp(factor), 1.0)
 
     def _pixels(self, sky: Sky, *, maps: bool) -> Block:
@@ -100,4 +100,4 @@ class Simulator:
 
 def _looked_at(depth: Tensor) -> Tensor:
     """r magnitude of the faintest galaxies that lens searches consider, for a survey's depth."""
-    return (depth - 3.5).clamp(19.5, 22.3)
+    return (depth - 3.0).clamp(19.8, 22.8)

@@ -9,30 +9,22 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mlensing.physics.mass import (
-    PIXEL_MEAN_CORE,
-    shear_deflection,
-    shear_potential,
-    sie_convergence,
-    sie_deflection,
-)
 from mlensing.simulate.artefacts import scarred
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.images import find_images
+from mlensing.simulate.images import multiply_imaged
 from mlensing.simulate.instrument import MARGIN, Instrument, convolve, draw_observation
-from mlensing.simulate.lenses import (
-    draw_brightness,
-    draw_deflector,
-    matched_signal,
-)
-from mlensing.simulate.mixture import KINDS, LENSED
+from mlensing.simulate.lenses import draw_brightness, draw_deflector, draw_satellites, matched_signal
+from mlensing.simulate.maps import deflector_maps
+from mlensing.simulate.mixture import KINDS, LENSED, MassStructure
 from mlensing.simulate.negatives import MASSLESS, NEGATIVES
 from mlensing.simulate.population import Galaxies
-from mlensing.simulate.render import axis, render_arcs, render_light
-from mlensing.simulate.scene import Components, early_type, group_members, join, neighbours, stray_light
+from mlensing.simulate.render import render_arcs, render_light
+from mlensing.simulate.scene import Components, draw_members, early_type, group_members, join, neighbours, stray_light
 from mlensing.simulate.sources import REFERENCE_MAGNITUDE, draw_sources, lensed_quasars
 
 Block = dict[str, Tensor]
+GROUPED = 0.15
+"""Share of galaxies of ordinary theta_E that have group members beside them."""
 
 
 class Sky:
@@ -45,16 +37,30 @@ class Sky:
         kind: [B] position in ``KINDS``.
         offset: [B, 2] x, y of the central object [arcsec].
         size: pixels a side.
+        structure: of the mass.
     """
 
     def __init__(
-        self, draws: Draws, view: Instrument, galaxies: Galaxies, kind: Tensor, offset: Tensor, *, size: int
+        self,
+        draws: Draws,
+        view: Instrument,
+        galaxies: Galaxies,
+        kind: Tensor,
+        offset: Tensor,
+        *,
+        size: int,
+        structure: MassStructure,
     ) -> None:
         self.draws, self.view, self.kind, self.offset, self.size = draws, view, kind, offset, size
         massless = torch.isin(kind, torch.tensor([KINDS.index(name) for name in MASSLESS], device=kind.device))
         self.galaxies = replace(galaxies, theta_E=torch.where(massless, 0.0, galaxies.theta_E))
-        deflector = draw_deflector(draws, self.galaxies)
-        self.deflector = replace(deflector, x=offset[:, 0], y=offset[:, 1])
+        self.members = draw_members(draws, self.galaxies, view, probability=GROUPED, size=size)
+        self.deflector = replace(
+            draw_deflector(draws, self.galaxies, slope_scatter=structure.slope_scatter),
+            satellites=draw_satellites(draws, self.galaxies, self.members, subhaloes=structure.subhaloes),
+            x=offset[:, 0],
+            y=offset[:, 1],
+        )
         self.observation = draw_observation(draws, view)
         self.fine = int(view.fine[0])
         self.spacing = view.pixel_scale / self.fine
@@ -88,7 +94,7 @@ class Sky:
         parts = [
             neighbours(self.draws, self.view, size=self.size),
             stray_light(self.draws, self.view, size=self.size),
-            group_members(self.draws, self.galaxies, self.view, probability=0.15, size=self.size),
+            self._members(),
         ]
         for number, name in enumerate(KINDS):
             rows = (self.kind == number).nonzero()[:, 0]
@@ -97,6 +103,11 @@ class Sky:
                 made = build(self._some(rows), self.galaxies[rows], self.view[rows])
                 parts.append(made.moved(rows, *self.offset[rows].T))
         return join(parts)
+
+    def _members(self) -> Components:
+        """Light of the group, which goes where the central galaxy goes."""
+        light = group_members(self.draws, self.galaxies, self.members, self.view)
+        return light.moved(torch.arange(len(self.offset), device=self.offset.device), *self.offset.T)
 
     def _sources(self) -> Components:
         """What shines behind the lenses; owner = sample."""
@@ -109,10 +120,10 @@ class Sky:
 
     def _arcs(self, rows: Tensor, transfer: Tensor, light: Tensor, minimum: float, truth: Block) -> Tensor:
         """Blurred arcs of the lens rows, their brightness drawn; fills in the truth."""
-        source = replace(self.sources, owner=torch.searchsorted(rows, self.sources.owner))
         lens, spacing = self.deflector[rows], self.spacing[rows]
+        source = replace(self.sources, owner=torch.searchsorted(rows, self.sources.owner))
+        source, *images, truth["images"][rows] = multiply_imaged(source, lens)
         discs = source[: len(rows)]
-        *images, truth["images"][rows] = find_images(discs, lens)
         quasars = lensed_quasars(self._some(rows), discs, lens, *images)
         arcs = render_arcs(source, lens, size=self.frame, spacing=spacing, fine=self.fine)
         emitted = arcs.new_zeros(arcs.shape[:2]).index_add_(0, source.owner, source.flux)
@@ -122,7 +133,8 @@ class Sky:
         blurred = self._pixels(convolve(arcs, transfer[rows]))
         signal = matched_signal(blurred, self.observation.noise(light)[rows], light[rows])
         faint = self.kind[rows] == KINDS.index("faint_lens")
-        magnitude = draw_brightness(self._some(rows), signal, minimum=minimum, faint=faint)
+        z_source = self.galaxies.z_source[rows]
+        magnitude = draw_brightness(self._some(rows), signal, z_source=z_source, minimum=minimum, faint=faint)
         scale = torch.exp((REFERENCE_MAGNITUDE - magnitude) * (0.4 * math.log(10.0)))
         truth["magnification"][rows] = stretched
         truth["source_magnitude"][rows] = magnitude
@@ -142,25 +154,5 @@ class Sky:
         return image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
 
     def maps(self) -> Block:
-        """kappa, psi [arcsec^2] and alpha [arcsec] (x, y) of SIE and shear at pixel centres.
-
-        They are what the central galaxy would do to a source at ``z_source``, whether or not there is one.
-
-        Returns:
-            ``kappa``, ``psi`` [B, size, size], ``alpha`` [B, 2, size, size]; zero for samples without a galaxy.
-        """
-        d = self.deflector
-        line = axis(self.size, self.view.pixel_scale)
-        shape = (len(line), self.size, self.size)
-        x = (line - d.x[:, None])[:, None, :].expand(shape)
-        y = (line - d.y[:, None])[:, :, None].expand(shape)
-        theta_E, q, phi, spacing = (v[:, None, None] for v in (d.theta_E, d.q, d.phi, self.view.pixel_scale))
-        mass, zero = (theta_E > 0).float(), torch.zeros(())
-        sie = {"x0": zero, "y0": zero, "theta_E": theta_E, "q": q, "phi": phi}
-        shear = {"gamma1": d.gamma1[:, None, None] * mass, "gamma2": d.gamma2[:, None, None] * mass}
-        alpha = torch.stack(sie_deflection(x, y, **sie), 1)
-        return {
-            "kappa": sie_convergence(x, y, **sie, core=PIXEL_MEAN_CORE * spacing),
-            "psi": x * alpha[:, 0] + y * alpha[:, 1] + shear_potential(x, y, **shear),  # as sie_potential
-            "alpha": alpha + torch.stack(shear_deflection(x, y, **shear), 1),
-        }
+        """Maps of what the deflector would do to a source at ``z_source`` (``deflector_maps``)."""
+        return deflector_maps(self.deflector, size=self.size, pixel_scale=self.view.pixel_scale)

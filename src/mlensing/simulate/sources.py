@@ -10,8 +10,10 @@ import math
 import torch
 from torch import Tensor
 
+from mlensing.simulate import luminosity
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.images import magnification
+from mlensing.simulate.luminosity import REFERENCE_LIMIT, magnitude
 from mlensing.simulate.population import Galaxies
 from mlensing.simulate.rays import Deflector
 from mlensing.simulate.scene import Components, components, flux_of, galaxy_flux, join
@@ -23,6 +25,9 @@ SOURCE_DISC = 0.55
 """Sources lie within this share of theta_E of the axis: inside the cut of every SIE drawn here, where an SIS magnifies
 by 2 / 0.55 = 3.6 or more and makes two images at least."""
 
+SIZE_SCATTER = 0.18
+"""Scatter of source radii about their median [dex]."""
+
 CLUMPS = 4
 QUASARS = 0.05
 """Share of lenses whose source has a quasar in its middle."""
@@ -31,16 +36,25 @@ QUASARS = 0.05
 def draw_sources(draws: Draws, galaxies: Galaxies, bands: Tensor) -> Components:
     """A galaxy behind each deflector: disc, often a bulge, up to ``CLUMPS`` star-forming clumps; the discs come first.
 
+    Magnification bias: where counts rise as 10^(0.4 m), magnification by mu ~ theta_E / beta shows mu times as many,
+    so that distances from the axis are uniform, not positions in the disc (Turner, Ostriker & Gott 1984). Size follows
+    the luminosity function at the brightness that the source is likely to get (``draw_brightness`` uses the same draw).
     One in seven is red: arcs as yellow as the lens exist. ``bands`` [B, bands] as ``Instrument.bands``.
     """
-    distance = galaxies.theta_E * SOURCE_DISC * torch.sqrt(draws.uniform("source/distance"))
+    distance = galaxies.theta_E * SOURCE_DISC * draws.uniform("source/distance")  # by magnification: see above
     angle = draws.uniform("source/azimuth", high=2 * math.pi)
     x, y = distance * torch.cos(angle), distance * torch.sin(angle)
-    magnitude = torch.full_like(x, REFERENCE_MAGNITUDE)
-    blue = galaxy_flux(draws, "source", "star_forming", magnitude, galaxies.z_source, bands)
-    red = galaxy_flux(draws, "source/red", "disc", magnitude, galaxies.z_source.clamp(max=1.0), bands)
+    reference = torch.full_like(x, REFERENCE_MAGNITUDE)
+    blue = galaxy_flux(draws, "source", "star_forming", reference, galaxies.z_source, bands)
+    red = galaxy_flux(draws, "source/red", "disc", reference, galaxies.z_source.clamp(max=1.0), bands)
     flux = torch.where(draws.chance("source/is_red", 0.14)[:, None], red, blue)
-    radius = 0.3 * 10 ** (0.2 * draws.normal("source/size"))
+    likely = magnitude(
+        draws.uniform("source/brightness"),
+        redshift=galaxies.z_source,
+        faintest=torch.full_like(x, REFERENCE_LIMIT),
+    )
+    radius = luminosity.radius(galaxies.z_source, likely) * 10 ** (SIZE_SCATTER * draws.normal("source/size"))
+    radius = radius.clamp(0.05, 1.2)
     bulge = torch.where(draws.chance("source/has_bulge", 0.3), draws.uniform("source/bulge", low=0.1, high=0.6), 0.0)
     clump = torch.where(draws.chance("source/clumpy", 0.5), draws.uniform("clump/share", low=0.05, high=0.5), 0.0)
     q, phi = draws.uniform("source/q", low=0.3, high=1.0), draws.uniform("source/phi", high=math.pi)

@@ -1,4 +1,4 @@
-"""A simulated set on disk: FITS files, ``index.csv`` and ``provenance.json``; resumable, the same bytes every time."""
+"""A simulated set on disk: FITS files, colour pictures and an index; resumable, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
 from mlensing.errors import ConfigError
 from mlensing.physics.cosmology import sigma_crit
 from mlensing.provenance import provenance, replacing, write_json
+from mlensing.simulate.composite import UNIFORMS, published
+from mlensing.simulate.draws import Draws
 from mlensing.simulate.fits_template import MAPS, Card, FitsTemplate
 from mlensing.simulate.mixture import KINDS, Mixture
 from mlensing.simulate.simulator import BLOCK, Simulator
@@ -139,16 +144,35 @@ def _write_block(mixture: Mixture, seed: int, folder: Path, num_samples: int, ma
     template = FitsTemplate(size=mixture.size, bands=block["image"].shape[1], cards=_cards(truth.iloc[0]), maps=maps)
     planes = {name: block[name.lower()].numpy() for name in (MAPS if maps else ())}
     images = block["image"].numpy()
+    pictures = _pictures(simulator, block, number)
     rows = []
     for position, index in enumerate(range(number * BLOCK, min((number + 1) * BLOCK, num_samples))):
-        name = f"images/{index // 1000:03d}/sim_{index:07d}.fits"
-        row = truth.iloc[position]
-        content = template.fill(images[position], {k: v[position] for k, v in planes.items()}, _cards(row))
+        row, colour = truth.iloc[position], pictures.get(position)
+        name = f"images/{index // 1000:03d}/sim_{index:07d}.{'fits' if colour is None else 'png'}"
         with replacing(folder / name) as beside:
-            beside.write_bytes(content)
+            if colour is None:
+                maps_here = {k: v[position] for k, v in planes.items()}
+                beside.write_bytes(template.fill(images[position], maps_here, _cards(row)))
+            else:
+                Image.fromarray(colour).save(beside)
         rows.append({"filepath": name, **row.to_dict()})
     with replacing(_part(folder / _PARTS, number)) as beside:
         pd.DataFrame(rows).to_csv(beside, index=False, lineterminator="\n", float_format="%.7g")
+
+
+def _pictures(simulator: Simulator, block: Block, number: int) -> dict[int, NDArray[np.uint8]]:
+    """Red, green, blue [y, x, 3] of those samples of a block that are colour composites."""
+    draws = Draws(simulator.seed, torch.arange(number * BLOCK, (number + 1) * BLOCK))
+    colour = draws.chance("representation", simulator.mixture.composites)
+    uniform = draws.uniform("published/stretch", UNIFORMS)
+    found: dict[int, NDArray[np.uint8]] = {}
+    for survey, preset in enumerate(simulator.surveys):
+        rows = (colour & (block["survey"] == survey)).nonzero()[:, 0]
+        if len(rows):
+            shown = published(block["image"][rows], preset, dx=block["dx"][rows], uniform=uniform[rows])
+            rgb = shown.flip(1).permute(0, 2, 3, 1).to(torch.uint8).numpy()
+            found |= dict(zip(rows.tolist(), rgb, strict=True))
+    return found
 
 
 def _truth(simulator: Simulator, block: Block) -> pd.DataFrame:

@@ -139,7 +139,6 @@ def fit_live(
     warmup: float = 0.1,
     loss: dict[str, float] | None = None,
     class_weight_ratio: float = 1.0,
-    composites: float = 0.5,
     shift_px: int = 0,
     rotate_deg: float = 0.0,
     ema: float = 0.0,
@@ -168,7 +167,7 @@ def fit_live(
         num_workers: processes that simulate ahead on the CPU; None is 1 there, and 0 on a GPU, which simulates
             for itself.
 
-    All other arguments are those of ``fit``.
+    All other arguments are those of ``fit``; how many become colour composites is the mixture's to say.
 
     Returns:
         path of ``best.ckpt``.
@@ -181,8 +180,8 @@ def fit_live(
         raise ConfigError("draws", f"expected at least 1, got {draws}", "Take 40000 or more to learn something.")
     seed_everything(seed, verbose=False)
     sky = Mixture.load(mixture)
+    settings["composites"] = sky.composites
     fields = {**sky_fields(sky, seed), "class_weight_ratio": class_weight_ratio}
-    require_composites(composites, fields["bands"])
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     workers = int(not on_gpu) if num_workers is None else num_workers
     share_cores(workers)
@@ -191,7 +190,7 @@ def fit_live(
         device="cuda" if on_gpu and not workers else "cpu", num_workers=workers,
     )  # fmt: skip
     compose = SurveyComposites([Survey.load(name) for name in sky.surveys])
-    measured = statistics(data.sample(MEASURED), composites=composites, compose=compose, seed=seed)
+    measured = statistics(data.sample(MEASURED), composites=sky.composites, compose=compose, seed=seed)
     contract = new_contract(resume, name=model, options=model_options or {}, statistics=measured, **fields)
     finder = _finder(contract, init, settings, compose=compose)
     return run(
