@@ -62,7 +62,8 @@ class Instrument:
     def zoomed(self, factor: Tensor) -> Instrument:
         """The same exposures on pixels larger by ``factor`` [B]."""
         sky = self.sky * factor[:, None] ** 2
-        return replace(self, pixel_scale=self.pixel_scale * factor, sky=sky)
+        resampling = self.resampling / factor.clamp(min=1.0)[:, None]
+        return replace(self, pixel_scale=self.pixel_scale * factor, sky=sky, resampling=resampling)
 
     @classmethod
     def of(cls, surveys: Sequence[Survey], bands: Sequence[Sequence[str]], device: torch.device) -> Instrument:

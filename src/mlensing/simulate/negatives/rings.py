@@ -40,7 +40,7 @@ def nearby_ring(draws: Draws, galaxies: Galaxies, view: Instrument) -> Component
         q=0.3,
         phi=draws.uniform("ring/bar_phi", high=math.pi),
     )
-    return join([_ringed(draws, close, radius, view), outer, bar])
+    return join([_ringed(draws, close, radius, view, thinnest=0.12), outer, bar])
 
 
 def polar_ring(draws: Draws, galaxies: Galaxies, view: Instrument) -> Components:
@@ -55,7 +55,9 @@ def polar_ring(draws: Draws, galaxies: Galaxies, view: Instrument) -> Components
     return join([early_type(draws, galaxies, view), band])
 
 
-def _ringed(draws: Draws, galaxies: Galaxies, radius: Tensor, view: Instrument) -> Components:
+def _ringed(
+    draws: Draws, galaxies: Galaxies, radius: Tensor, view: Instrument, *, thinnest: float = 0.06
+) -> Components:
     """Bulge, disc and a ring of this radius, blue or as yellow as the disc, sometimes detached (Hoag 1950)."""
     q = draws.uniform("ring/q", low=0.4, high=1.0)
     light = draws.uniform("ring/share", low=0.1, high=0.55)
@@ -68,7 +70,7 @@ def _ringed(draws: Draws, galaxies: Galaxies, radius: Tensor, view: Instrument) 
         radius=radius,
         q=q,
         phi=galaxies.phi,
-        ring=draws.uniform("ring/width", low=0.06, high=0.28),
+        ring=draws.uniform("ring/width", low=thinnest, high=thinnest + 0.22),
         arms=draws.choice("ring/lumps", torch.tensor([0.3, 0.3, 0.3, 0.1])).float(),
         contrast=draws.uniform("ring/contrast", low=0.0, high=0.9),
         phase=draws.uniform("ring/phase", high=2 * math.pi),
