@@ -1,9 +1,10 @@
-"""What the released finder does on real sky, beside the best single number.
+"""What the released finders do on real sky, beside the best single number: the mean over seeds and their spread.
 
-    python benchmarks/real_sky.py DATA [--checkpoint best.ckpt]
+    python benchmarks/real_sky.py DATA [--checkpoint best.ckpt ...]
 
 DATA holds the development sets described in its own README.md. Thresholds are those that one per cent of the CFHTLS
-field non-lenses pass. Files are made in a temporary folder and scored by the public predictor.
+field non-lenses pass, each finder's own. Files are made in a temporary folder and scored by the public predictor.
+Intervals are over images, of the mean over finders; the spread is the standard deviation over finders.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from mlensing.errors import MLensingError
 from mlensing.evaluation.metrics import roc_auc
 from mlensing.inference import Predictor
 
-RELEASED = "runs/out/release/version_0/checkpoints/best.ckpt"
+RELEASED = "runs/out/release/seed_*/version_0/checkpoints/best.ckpt"
 RESAMPLES = 1000
 FALSE_POSITIVES = 0.01
 
@@ -32,39 +33,41 @@ FALSE_POSITIVES = 0.01
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default="../shared/data", help="folder of the development sets")
-    parser.add_argument("--checkpoint", default=RELEASED, help="a trained finder (default: %(default)s)")
+    parser.add_argument("--checkpoint", nargs="+", help=f"trained finders (default: {RELEASED})")
     parser.add_argument("--views", type=int, choices=(1, 8), default=8, help="8 averages over flips and turns")
     parser.add_argument("--scores", help="also write every score to this CSV")
     chosen = parser.parse_args()
-    data = Path(chosen.data)
-    if not (data / "cfhtls_rgb8").is_dir() or not Path(chosen.checkpoint).is_file():
-        print(f"skipped: needs the data sets in {data} and the finder {chosen.checkpoint} (runs/release.sh)")
+    data, paths = Path(chosen.data), [Path(p) for p in chosen.checkpoint or sorted(map(str, Path().glob(RELEASED)))]
+    if not (data / "cfhtls_rgb8").is_dir() or not paths:
+        print(f"skipped: needs the data sets in {data} and finders {RELEASED} (runs/release.sh)")
         return 0
     try:
-        predictor = Predictor.load(chosen.checkpoint)
+        predictors = [Predictor.load(path) for path in paths]
     except MLensingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as scratch:
-        scores = score_sets(predictor, data, Path(scratch), chosen.views)
+        scores = score_sets(predictors, data, Path(scratch), chosen.views)
     if chosen.scores:
         scores.to_csv(chosen.scores, index=False)
-    graded = report(scores)
+    graded = report(scores, [f"logit {number}" for number in range(len(predictors))])
     print(f"REAL_SKY_GRADED_AUC = {graded:.3f} (aim 0.700)")
     return 0
 
 
-def score_sets(predictor: Predictor, data: Path, scratch: Path, views: int) -> pd.DataFrame:
-    """One row an image: set, label (1 lens, 0 not, NaN between), logit, brightness, colour."""
+def score_sets(predictors: list[Predictor], data: Path, scratch: Path, views: int) -> pd.DataFrame:
+    """One row an image: set, label (1 lens, 0 not, NaN between), a logit a finder, brightness, colour."""
     sets = [candidates(data), gallery(data), nonlenses(data, scratch), decals(data), legacy(data)]
     sets += [ellipticals(data, scratch), bologna_ground(data, scratch), bologna_space(data), fields(data, scratch)]
     table = pd.concat(sets, ignore_index=True)
-    found = predictor.predict(list(table["file"]), views=views)
-    bad = found[found["status"] != "ok"]
-    for row in bad.itertuples():
-        print(f"not scored: {row.file}: {row.status}")
     numbers = [single_numbers(Path(file)) for file in table["file"]]
-    return table.assign(logit=found["logit"], brightness=[n[0] for n in numbers], colour=[n[1] for n in numbers])
+    table = table.assign(brightness=[n[0] for n in numbers], colour=[n[1] for n in numbers])
+    for number, predictor in enumerate(predictors):
+        found = predictor.predict(list(table["file"]), views=views)
+        for row in found[found["status"] != "ok"].itertuples():
+            print(f"not scored: {row.file}: {row.status}")
+        table[f"logit {number}"] = found["logit"].to_numpy()
+    return table
 
 
 def single_numbers(path: Path) -> tuple[float, float]:
@@ -163,17 +166,16 @@ def write(path: Path, cube: np.ndarray, bands: str, scale: float, survey: str) -
     return path
 
 
-def report(scores: pd.DataFrame) -> float:
-    """Print every figure with its interval; the AUC of the graded candidates."""
-    field = of(scores, "field")
-    threshold = float(np.sort(field)[-1 - int(FALSE_POSITIVES * len(field))])
-    table = Table("figure", "finder", "95 % interval", "brightness", "blue - red", title="real sky")
-    graded = auc_row(table, "CFHTLS graded >= 2 against <= 1, AUC", scores[scores["set"] == "graded"])
-    auc_row(table, "CFHTLS gallery against field, AUC", scores[scores["set"].isin(["gallery", "field"])])
-    pair = scores[scores["set"].isin(["legacy real", "decals"])]
-    auc_row(table, "Legacy real lenses against DECaLS galaxies, AUC", pair)
-    auc_row(table, "Bologna ground, AUC", scores[scores["set"] == "bologna ground"])
-    auc_row(table, "Bologna space, AUC", scores[scores["set"] == "bologna space"])
+def report(scores: pd.DataFrame, logits: list[str]) -> float:
+    """Print every figure with its interval; the mean AUC of the graded candidates."""
+    field = scores.loc[scores["set"] == "field", logits].dropna().to_numpy()
+    threshold = np.sort(field, 0)[-1 - int(FALSE_POSITIVES * len(field))]
+    table = Table("figure", "mean", "spread", "95 % interval", "brightness", "blue - red", title="real sky")
+    graded = auc_row(table, "CFHTLS graded >= 2 against <= 1, AUC", scores, ["graded"], logits)
+    auc_row(table, "CFHTLS gallery against field, AUC", scores, ["gallery", "field"], logits)
+    auc_row(table, "Legacy real lenses against DECaLS galaxies, AUC", scores, ["legacy real", "decals"], logits)
+    auc_row(table, "Bologna ground, AUC", scores, ["bologna ground"], logits)
+    auc_row(table, "Bologna space, AUC", scores, ["bologna space"], logits)
     for name, title in (
         ("gallery", "CFHTLS gallery, recall"),
         ("other", "CFHTLS spirals, stars, trails (dark stretch), rate"),
@@ -182,45 +184,55 @@ def report(scores: pd.DataFrame) -> float:
         ("legacy painted", "Legacy painted arcs, recall"),
         ("des ellipticals", "DES ellipticals, rate"),
     ):
-        share_row(table, f"{title} at 1 % of the field", of(scores, name), threshold)
+        part = scores.loc[scores["set"] == name, logits].dropna().to_numpy()
+        share_row(table, f"{title} at 1 % of the field", part > threshold)
     for name in ("field CFHTLS-test", "field CFHTLS-27"):
-        part = scores[scores["set"] == name].sort_values("logit", ascending=False)
-        best = int(np.argmax(part["label"].to_numpy() == 1)) + 1
-        table.add_row(f"{name[6:]}: rank of the known lens", f"{best} of {len(part)}", "", "", "")
+        part = scores[scores["set"] == name]
+        ranks = [rank_of_lens(part, logit) for logit in logits]
+        table.add_row(f"{name[6:]}: rank of the known lens", f"{', '.join(map(str, ranks))} of {len(part)}")
     Console(width=150).print(table)
     return graded
 
 
-def of(scores: pd.DataFrame, name: str) -> np.ndarray:
-    logit = scores.loc[scores["set"] == name, "logit"].to_numpy()
-    return logit[np.isfinite(logit)]
+def rank_of_lens(part: pd.DataFrame, logit: str) -> int:
+    """Place of the first cutout of the known lens, from 1."""
+    return int(np.argmax(part.sort_values(logit, ascending=False)["label"].to_numpy() == 1)) + 1
 
 
-def auc_row(table: Table, title: str, part: pd.DataFrame) -> float:
-    part = part[np.isfinite(part["label"]) & np.isfinite(part["logit"])]
-    label = part["label"].to_numpy()
-    value = roc_auc(label, part["logit"].to_numpy())
+def auc_row(table: Table, title: str, scores: pd.DataFrame, sets: list[str], logits: list[str]) -> float:
+    part = scores[scores["set"].isin(sets) & np.isfinite(scores["label"])].dropna(subset=logits)
+    label, logit = part["label"].to_numpy(), part[logits].to_numpy()
+    values = aucs(label, logit)
     rng = np.random.default_rng(0)
     draws = [
         np.concatenate([rng.choice(np.flatnonzero(label == k), int((label == k).sum())) for k in (0, 1)])
         for _ in range(RESAMPLES)
     ]
-    spread = np.percentile([roc_auc(label[i], part["logit"].to_numpy()[i]) for i in draws], [2.5, 97.5])
     single = [
         roc_auc(label, part[name].to_numpy()) if part[name].notna().all() else np.nan
         for name in ("brightness", "colour")
     ]
     best = [f"{max(v, 1 - v):.2f}" if np.isfinite(v) else "" for v in single]
-    table.add_row(title, f"{value:.3f}", f"{spread[0]:.3f} .. {spread[1]:.3f}", *best)
-    return float(value)
+    add_row(table, title, values, [float(np.mean(aucs(label[i], logit[i]))) for i in draws], best)
+    return float(np.mean(values))
 
 
-def share_row(table: Table, title: str, logit: np.ndarray, threshold: float) -> None:
-    above = logit > threshold
+def aucs(label: np.ndarray, logit: np.ndarray) -> list[float]:
+    """ROC AUC of each finder, a column of logits [N, finders]."""
+    return [float(roc_auc(label, column)) for column in logit.T]
+
+
+def share_row(table: Table, title: str, above: np.ndarray) -> None:
+    """A row for the share of images [N, finders] above the threshold."""
     rng = np.random.default_rng(0)
-    draws = [rng.choice(above, len(above)).mean() for _ in range(RESAMPLES)]
+    draws = [above[rng.integers(0, len(above), len(above))].mean() for _ in range(RESAMPLES)]
+    add_row(table, f"{title} ({len(above)})", list(above.mean(0)), draws, [])
+
+
+def add_row(table: Table, title: str, values: list[float], draws: list[float], rest: list[str]) -> None:
     low, high = np.percentile(draws, [2.5, 97.5])
-    table.add_row(f"{title} ({len(above)})", f"{above.mean():.3f}", f"{low:.3f} .. {high:.3f}", "", "")
+    spread = f"{np.std(values, ddof=1):.3f}" if len(values) > 1 else "-"
+    table.add_row(title, f"{np.mean(values):.3f}", spread, f"{low:.3f} .. {high:.3f}", *rest)
 
 
 if __name__ == "__main__":

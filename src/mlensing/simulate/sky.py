@@ -23,6 +23,7 @@ from mlensing.simulate.scene import Components, draw_members, early_type, group_
 from mlensing.simulate.sources import REFERENCE_MAGNITUDE, draw_sources, lensed_quasars
 
 Block = dict[str, Tensor]
+ISOTHERMAL = MassStructure()
 GROUPED = 0.15
 """Share of galaxies of ordinary theta_E that have group members beside them."""
 
@@ -49,7 +50,7 @@ class Sky:
         offset: Tensor,
         *,
         size: int,
-        structure: MassStructure,
+        structure: MassStructure = ISOTHERMAL,
     ) -> None:
         self.draws, self.view, self.kind, self.offset, self.size = draws, view, kind, offset, size
         massless = torch.isin(kind, torch.tensor([KINDS.index(name) for name in MASSLESS], device=kind.device))
