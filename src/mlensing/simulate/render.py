@@ -1,7 +1,7 @@
 """Components and lensed sources to pixels, finely sampled only where light demands it.
 
 A profile is evaluated once per pixel, at 3x3 Gauss-Legendre nodes within four pixels of its centre, and in the four
-pixels around that at 24x24 nodes that crowd towards it, so that neither the cusp of a Sersic profile nor a point is
+pixels around that at 27x27 nodes that crowd towards it, so that neither the cusp of a Sersic profile nor a point is
 missed. A lensed source is evaluated at 3x3 nodes in those pixels whose ray-traced position comes near it, at crowding
 nodes in those that may hold an image of its centre, and nowhere else.
 """
@@ -20,7 +20,7 @@ from mlensing.simulate.rays import Deflector, offsets, ray_terms
 from mlensing.simulate.scene import Components
 
 NODES = 3  # along each axis of a pixel
-CROWD = 8  # nodes between a centre and the edge of a pixel
+CROWD = 9  # nodes between a centre and the edge of a pixel
 CROWD_ARC = 6  # the same for a source's centre
 CROWDING = 3  # power law by which they crowd
 NEAR = 8  # pixels a side about a centre that get ``NODES``
