@@ -86,6 +86,29 @@ def test_colour_is_kept_below_saturation() -> None:
     torch.testing.assert_close(out / out[:, 1:2], light / light[:, 1:2])
 
 
+def test_the_mean_of_the_channels_is_stretched_by_the_formula_and_nothing_is_lost() -> None:
+    """Lupton+2004: the mean over channels becomes asinh(alpha Q I) / Q, the shares of the channels stay."""
+    light = torch.rand(COUNT, 3, 8, 8, generator=torch.Generator().manual_seed(3)) * torch.logspace(-1, 2, 8)
+    alpha, q = torch.full((COUNT,), 0.07), torch.full((COUNT,), 1.7)
+    out, mean = arcsinh_stretch(light, alpha, q), light.mean(1)
+    torch.testing.assert_close(out.mean(1), torch.asinh(0.07 * 1.7 * mean) / 1.7)
+    torch.testing.assert_close(out / out.sum(1, keepdim=True), light / light.sum(1, keepdim=True))
+    order = mean.flatten().argsort()
+    assert (out.mean(1).flatten()[order].diff() >= -1e-6).all(), "brighter pixels stay brighter"
+    back = torch.sinh(1.7 * out.mean(1)) / (0.07 * 1.7)  # the sum over a frame can be had back
+    torch.testing.assert_close(back.sum((1, 2)), mean.sum((1, 2)), rtol=1e-4, atol=0)
+
+
+def test_eight_bits_round_by_half_a_number_at_most() -> None:
+    stretch, image = one_kind(False), sky()
+    exact = 255 * arcsinh_stretch(image, stretch.alpha, stretch.q)
+    out = composite(image, stretch)
+    shown = (exact >= 0) & (exact <= 255)
+    assert shown.float().mean() > 0.3
+    assert (out - exact)[shown].abs().max() <= 0.5 + 1e-3
+    assert (out[exact > 255] == 255).all() and (out[exact < 0] == 0).all()
+
+
 def test_the_arcsinh_is_linear_for_faint_light_and_logarithmic_for_bright() -> None:
     alpha, q = torch.full((1,), 0.1), torch.full((1,), 2.0)
     faint, bright = torch.full((1, 3, 1, 1), 1e-3), torch.full((1, 3, 1, 1), 1e4)

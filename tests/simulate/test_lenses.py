@@ -13,10 +13,17 @@ from mlensing.physics import gradient, interior_mask, pixel_grid, poisson_residu
 from mlensing.simulate import KINDS, Mixture, Simulator
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.instrument import Instrument
-from mlensing.simulate.lenses import BRIGHTEST, draw_brightness, draw_deflector, draw_sources, matched_signal
+from mlensing.simulate.lenses import (
+    BRIGHTEST,
+    FAINTEST_SIGNAL,
+    draw_brightness,
+    draw_deflector,
+    matched_signal,
+)
 from mlensing.simulate.population import Galaxies, draw_deflectors
 from mlensing.simulate.simulator import FRAMED, RESOLVED
 from mlensing.simulate.sky import Block
+from mlensing.simulate.sources import REFERENCE_MAGNITUDE, draw_sources
 from mlensing.survey import Survey
 
 SCALE = 0.2
@@ -54,7 +61,7 @@ def test_no_arc_lies_outside_a_small_frame(survey: str) -> None:
 def test_truth_of_what_is_no_lens_is_not_made_up(block: Block) -> None:
     blank = block["label"] == 0
     assert blank.any() and (block["kind"][blank] == KINDS.index("field")).all()
-    for name in ("magnification", "arc_signal", "source_magnitude"):
+    for name in ("magnification", "arc_signal", "source_magnitude", "images"):
         assert block[name][blank].isnan().all()
     for name in ("theta_E", "kappa", "psi", "alpha"):
         assert (block[name][blank] == 0).all()
@@ -128,8 +135,18 @@ def test_matched_signal_adds_pixels_in_quadrature() -> None:
 
 
 def test_brightness_follows_counts_cut_at_detectability() -> None:
-    draws = Draws(1, torch.arange(20_000))
-    magnitude = draw_brightness(draws, torch.full((20_000,), 30.0), minimum=30.0)
+    draws, none = Draws(1, torch.arange(20_000)), torch.zeros(20_000, dtype=torch.bool)
+    magnitude = draw_brightness(draws, torch.full((20_000,), 30.0), minimum=30.0, faint=none)
     assert magnitude.max() <= 25.0 + 1e-4 and magnitude.min() >= BRIGHTEST - 1e-3
     one_brighter = (magnitude < 24.0).float().mean() / (magnitude < 25.0).float().mean()
     assert one_brighter.item() == pytest.approx(10**-0.45, rel=0.06)
+
+
+def test_faint_lenses_have_arcs_below_the_cut() -> None:
+    draws, signal = Draws(1, torch.arange(2000)), torch.full((2000,), 300.0)
+    faint = torch.arange(2000) % 2 == 0
+    magnitude = draw_brightness(draws, signal, minimum=30.0, faint=faint)
+    reached = signal * 10 ** (0.4 * (REFERENCE_MAGNITUDE - magnitude))
+    assert reached[~faint].min() >= 29.99
+    assert reached[faint].max() <= 30.01 and reached[faint].min() >= 0.999 * FAINTEST_SIGNAL
+    assert reached[faint].min() < 1.1 * FAINTEST_SIGNAL, "down to the faintest"

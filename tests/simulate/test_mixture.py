@@ -40,7 +40,7 @@ def test_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
-        ("ring: 0.5", "rong: 0.5", "rong.*known: lens, elliptical"),
+        ("ring: 0.5", "rong: 0.5", "rong.*known: lens, faint_lens, elliptical"),
         ("ring: 0.5", "ring: -0.5", "negative"),
         ("lens: 0.5, ring: 0.5", "lens: 0, ring: 0", "all be zero"),
         ("des: 1", "des: 0", "all be zero"),

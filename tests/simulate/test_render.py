@@ -16,7 +16,8 @@ from torch import Tensor
 
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.instrument import Instrument, convolve, draw_observation
-from mlensing.simulate.rays import Deflector
+from mlensing.simulate.profiles import peak, shape, shape_terms
+from mlensing.simulate.rays import Deflector, offsets, ray_terms
 from mlensing.simulate.render import render_arcs, render_light
 from mlensing.simulate.scene import Components, components
 from mlensing.survey import Survey
@@ -167,3 +168,49 @@ def test_a_ring_holds_its_flux(width: float, tolerance: float) -> None:
     image = render_light(body, size=SIZE, spacing=torch.tensor([SPACING]))
     assert image.sum().item() == pytest.approx(50.0, rel=tolerance)
     assert image[0, 0, SIZE // 2, SIZE // 2] < 0.1 * image.max()
+
+
+def test_the_same_scene_as_lenstronomys_to_a_hundred_thousandth_of_the_peak(transfer: Tensor) -> None:
+    """Light and arcs evaluated at the same points: profiles, rays and PSF are the same, sampling left aside."""
+    light, source, mass = galaxy(n=3.0, radius=0.9), galaxy(x=0.25, y=-0.1, radius=0.3, n=1.4), lens()
+    x, y = fine_grid(1)
+    e1, e2 = phi_q2_ellipticity(float(mass.phi), float(mass.q))
+    centre = {"center_x": float(mass.x), "center_y": float(mass.y)}
+    sie = {"theta_E": float(mass.theta_E), "e1": e1, "e2": e2} | centre
+    about = {"ra_0": centre["center_x"], "dec_0": centre["center_y"]}
+    shear = {"gamma1": float(mass.gamma1), "gamma2": float(mass.gamma2)} | about
+    beta = LensModel(["SIE", "SHEAR"]).ray_shooting(x, y, [sie, shear])
+    model = LightModel(["SERSIC_ELLIPSE"])
+    expected = model.surface_brightness(x, y, [their_galaxy(light)])
+    behind = beta[0] - centre["center_x"], beta[1] - centre["center_y"]
+    expected = pixels(expected + model.surface_brightness(*behind, [their_galaxy(source)]), 1)
+
+    def points(c: Components, dx: Tensor, dy: Tensor, turn: float) -> Tensor:
+        brightness = peak(c)[:, None, None] * shape(c, shape_terms(c, turn=turn), dx[None], dy[None])
+        return float(c.flux) * SPACING**2 * brightness[None]
+
+    grid_x, grid_y = (torch.from_numpy(v.reshape(SIZE, SIZE)).float() for v in (x, y))
+    turn = float(mass.phi)
+    cos, sin = np.cos(turn), np.sin(turn)
+    dx, dy = grid_x - float(mass.x), grid_y - float(mass.y)
+    rays = offsets(ray_terms(source, mass), (dx * cos + dy * sin)[None], (dy * cos - dx * sin)[None])
+    ours = points(light, grid_x - float(light.x), grid_y - float(light.y), 0.0)
+    ours = ours + points(source, rays[0][0], rays[1][0], turn)
+    blurred, theirs = convolve(ours, transfer), convolve(expected, transfer)
+    assert (blurred - theirs).abs().max() < 1e-5 * theirs.max()
+
+
+@pytest.mark.parametrize(("n", "radius"), [(1.0, 0.3), (4.0, 0.3), (6.0, 0.25), (0.5, 0.03)])
+def test_the_psf_moves_flux_and_loses_none(n: float, radius: float) -> None:
+    """Light and PSF on a frame that holds both whole, before and after; points and cusps included."""
+    size = 3 * SIZE
+    table = Instrument.of([Survey.load("lsst")], [["g", "r", "i"]], torch.device("cpu"))
+    psf = draw_observation(Draws(1, torch.arange(1)), table).psf(size=2 * size, spacing=torch.tensor([SPACING]))
+    body = components(torch.tensor([[1000.0, 10.0, 0.1]]), radius=torch.tensor([radius]), n=n, x=0.03, y=0.05)
+    image = render_light(body, size=size, spacing=torch.tensor([SPACING]))
+    whole = torch.nn.functional.pad(image, (0, size, 0, size))  # a period of the transform: nothing leaves it
+    spread = torch.fft.irfft2(torch.fft.rfft2(whole) * torch.fft.rfft2(psf), s=whole.shape[-2:])
+    torch.testing.assert_close(spread.sum((2, 3)), image.sum((2, 3)), rtol=1e-5, atol=0)
+    inside = convolve(image, torch.fft.rfft2(psf))  # what is cut off is what left the frame
+    torch.testing.assert_close(inside, spread[..., :size, :size], rtol=0, atol=1e-5 * float(inside.max()))
+    torch.testing.assert_close(image.sum((2, 3)), body.flux, rtol=0.005 if n < 4 else 0.03, atol=0)

@@ -50,7 +50,7 @@ def test_every_preset_simulates(survey: str) -> None:
 def test_the_contents_of_a_block(block: Block) -> None:
     assert {name: tuple(value.shape[1:]) for name, value in block.items()} == {
         **dict.fromkeys(("label", "kind", "survey", "dx", "theta_E", "z_lens", "z_source", "sigma_v"), ()),
-        **dict.fromkeys(("magnification", "source_magnitude", "arc_signal"), ()),
+        **dict.fromkeys(("magnification", "source_magnitude", "arc_signal", "images"), ()),
         "image": (3, 32, 32),
         "kappa": (32, 32),
         "psi": (32, 32),
@@ -60,7 +60,9 @@ def test_the_contents_of_a_block(block: Block) -> None:
     assert torch.equal(block["label"] == 1, block["kind"] == KINDS.index("lens"))
     for name in ("image", "kappa", "psi", "alpha", "theta_E", "z_lens", "z_source"):
         assert torch.isfinite(block[name]).all(), name
-    assert torch.equal(block["magnification"].isnan(), block["label"] == 0)
+    assert torch.equal(block["label"].isnan(), block["kind"] == KINDS.index("faint_lens"))
+    for name in ("magnification", "images", "arc_signal", "source_magnitude"):
+        assert torch.equal(block[name].isnan(), block["label"] == 0), name
     assert (block["z_source"] > block["z_lens"]).all()
 
 
@@ -107,6 +109,20 @@ def test_the_central_object_wanders_within_the_dither() -> None:
     peak = kappa.argmax(1)
     off = torch.stack([peak % 32, peak // 32]).float() - 15.5
     assert off.abs().max() <= 3.5 and off.std(1).min() > 1.0
+
+
+def test_frames_are_zoomed_as_asked_for_and_galaxies_nearby_the_most() -> None:
+    classes = {"elliptical": 1.0, "nearby": 1.0}
+    shares = {}
+    for share in (0.0, 0.2):
+        mixture = Mixture(surveys={"des": 1}, classes=classes, size=32, zoom_share=share)
+        made = [Simulator(mixture, seed=3).block(number) for number in range(4)]
+        kind, dx = torch.cat([b["kind"] for b in made]), torch.cat([b["dx"] for b in made])
+        factor = dx / Survey.load("des").pixel_scale
+        shares[share] = [(factor != 1)[kind == KINDS.index(name)].float().mean().item() for name in classes]
+        assert factor.min() > 0.67 and factor[kind == KINDS.index("elliptical")].max() < 1.83
+    assert shares[0.0] == [0, 0]
+    assert shares[0.2] == pytest.approx([0.2, 0.8], abs=0.1)
 
 
 def test_an_unknown_survey_or_band_is_told_the_known_ones() -> None:

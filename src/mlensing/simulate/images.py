@@ -42,7 +42,7 @@ def find_images(source: Components, lens: Deflector) -> tuple[Tensor, Tensor, Te
     column, row = place.indices % (CELLS - 1), place.indices // (CELLS - 1) % (CELLS - 1)
     cell = line[:, 1:2] - line[:, :1]
     start = line.gather(1, column) + 0.5 * cell, line.gather(1, row) + 0.5 * cell
-    return _distinct(*_newton(terms, *start, cell), place.values > 0, lens.theta_E)
+    return _distinct(*newton(terms, *start, cell), place.values > 0, lens.theta_E)
 
 
 def multiply_imaged(source: Components, lens: Deflector) -> tuple[Components, Tensor, Tensor, Tensor]:
@@ -98,9 +98,9 @@ def _jacobian(terms: Tensor, x: Tensor, y: Tensor, h: Tensor) -> tuple[Tensor, T
     return (xp - xm) / (2 * h), (xyp - xym) / (2 * h), (yxp - yxm) / (2 * h), (yp - ym) / (2 * h)
 
 
-def _newton(terms: Tensor, x: Tensor, y: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def newton(terms: Tensor, x: Tensor, y: Tensor, cell: Tensor, *, steps: int = STEPS) -> tuple[Tensor, Tensor, Tensor]:
     """Positions after Newton steps of a cell at most, and how far from the source their rays then arrive."""
-    for _ in range(STEPS):
+    for _ in range(steps):
         bx, by = offsets(terms, x, y)
         a, b, c, d = _jacobian(terms, x, y, 0.02 * cell)
         det = a * d - b * c

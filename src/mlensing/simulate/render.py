@@ -1,25 +1,35 @@
 """Components and lensed sources to pixels, finely sampled only where light demands it.
 
-A profile is evaluated once per pixel, 4x4 times within four pixels of its centre and 12x12 times in the central
-3x3; a lensed source 4x4 times in those pixels whose ray-traced position comes near it, and nowhere else.
+A profile is evaluated once per pixel, at 3x3 Gauss-Legendre nodes within four pixels of its centre, and in the four
+pixels around that at 27x27 nodes that crowd towards it, so that neither the cusp of a Sersic profile nor a point is
+missed. A lensed source is evaluated at 3x3 nodes in those pixels whose ray-traced position comes near it, at crowding
+nodes in those that may hold an image of its centre, and nowhere else.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mlensing.simulate.images import newton
 from mlensing.simulate.profiles import peak, sersic_shape, shape, shape_terms
 from mlensing.simulate.rays import Deflector, offsets, ray_terms
 from mlensing.simulate.scene import Components
 
-ARC_SAMPLES = 4
-PATCHES = ((9, 4), (3, 12))  # (pixels a side, samples a side) around each centre, coarse to fine
+NODES = 3  # along each axis of a pixel
+CROWD = 9  # nodes between a centre and the edge of a pixel
+CROWD_ARC = 6  # the same for a source's centre
+CROWDING = 3  # power law by which they crowd
+NEAR = 8  # pixels a side about a centre that get ``NODES``
+THIN = 1.0  # pixels across a ring, as one sigma, below which ``NODES`` are taken everywhere
 CHUNK = 48  # components at once: more than the caches hold is slower
-COMPACT = 25  # pixels a side that hold a small component whole
+COMPACT = 24  # pixels a side that hold a small component whole
 REACH = 2.5  # half-light radii, times 1 + n, beyond which a small component's light is left out
+SHARP = 1.5  # Sersic index times pixel over minor radius above which a source's centre needs crowding nodes
+STRETCH = 1.3  # of a pixel in the source plane where theta_E / r <= 1, at most
 SOURCE_REACH = 4.5  # half-light radii of a source that are traced: to 5e-4 of the centre's brightness
 RAYS = 2**16  # traced at once: more than the caches hold is slower
 SPARE = 16  # cells behind each image of a component; the first takes what falls out of frame, the rest align rows
@@ -42,7 +52,9 @@ def render_light(c: Components, *, size: int, spacing: Tensor) -> Tensor:
     bands = c.flux.shape[1]
     image = c.flux.new_zeros(len(spacing) * bands, size**2)
     is_wide = REACH * (1 + c.n) * c.radius > COMPACT // 2 * spacing[c.owner]
-    for rows, unit_images in ((is_wide, _wide), (~is_wide, _compact)):
+    is_thin = c.ring * c.radius * torch.sqrt(c.q) < THIN * spacing[c.owner]
+    is_thin &= c.ring > 0
+    for rows, unit_images in ((is_wide & ~is_thin, _wide), (~is_wide & ~is_thin, _compact), (is_thin, _thin)):
         some = c[rows.nonzero()[:, 0]]
         some = some[torch.argsort(some.owner, stable=True)]
         step, terms = spacing[some.owner], shape_terms(some)
@@ -70,20 +82,39 @@ def _wide(c: Components, terms: Tensor, size: int, step: Tensor) -> Tensor:
     image = c.flux.new_empty(len(c), size**2 + SPARE)
     dx, dy = (line - c.x[:, None])[:, None, :], (line - c.y[:, None])[:, :, None]
     image[:, : size**2] = shape(c, terms, dx, dy).flatten(1)
-    return _put(image, c, _core(c, terms, size, step), size, step)
+    corner_x, corner_y = _corner(c.x, size, step), _corner(c.y, size, step)
+    return _put(image, corner_x[0], corner_y[0], _core(c, terms, corner_x[1], corner_y[1], step), size)
+
+
+def _thin(c: Components, terms: Tensor, size: int, step: Tensor) -> Tensor:
+    """Mean shape in every pixel from ``NODES`` x ``NODES`` samples each; [M, size^2 + SPARE]."""
+    inner, pool = _pool(size, NODES, step.device)
+    line = inner * step[:, None]
+    samples = shape(c, terms, (line - c.x[:, None])[:, None, :], (line - c.y[:, None])[:, :, None])
+    return torch.nn.functional.pad((pool @ samples @ pool.T).flatten(1), (0, SPARE))
 
 
 def _compact(c: Components, terms: Tensor, size: int, step: Tensor) -> Tensor:
     """Mean shape in the ``COMPACT`` pixels about each centre, zero elsewhere; [M, size^2 + SPARE]."""
-    patch = _patch(c, terms, size, step, COMPACT, 1)
-    _inlay(patch, _core(c, terms, size, step))
-    return _put(c.flux.new_zeros(len(c), size**2 + SPARE), c, patch, size, step)
+    corner_x, corner_y = _corner(c.x, size, step), _corner(c.y, size, step)
+    patch = _patch(c, terms, corner_x[1], corner_y[1], step, COMPACT, 1)
+    _inlay(patch, _core(c, terms, corner_x[1], corner_y[1], step))
+    return _put(c.flux.new_zeros(len(c), size**2 + SPARE), corner_x[0], corner_y[0], patch, size)
 
 
-def _core(c: Components, terms: Tensor, size: int, step: Tensor) -> Tensor:
-    """Mean shape in the pixels near each centre, from many samples each; [M, pixels, pixels]."""
-    core, cusp = (_patch(c, terms, size, step, *patch) for patch in PATCHES)
-    _inlay(core, cusp)
+def _corner(centre: Tensor, size: int, step: Tensor) -> tuple[Tensor, Tensor]:
+    """The pixel edge nearest to each centre, as the number of the pixel after it, and how far the centre is past it."""
+    place = centre / step + size / 2
+    edge = torch.round(place)
+    return edge.long(), place - edge
+
+
+def _core(c: Components, terms: Tensor, past_x: Tensor, past_y: Tensor, step: Tensor) -> Tensor:
+    """Mean shape in the pixels near each centre, from many samples each; [M, NEAR, NEAR]."""
+    core = _patch(c, terms, past_x, past_y, step, NEAR, NODES)
+    (dx, pool_x), (dy, pool_y) = _about(past_x), _about(past_y)
+    samples = shape(c, terms, (dx * step[:, None])[:, None, :], (dy * step[:, None])[:, :, None])
+    _inlay(core, pool_y @ samples @ pool_x.mT)
     return core
 
 
@@ -92,30 +123,57 @@ def _inlay(patch: Tensor, inner: Tensor) -> None:
     patch[:, edge:-edge, edge:-edge] = inner
 
 
-def _patch(c: Components, terms: Tensor, size: int, step: Tensor, pixels: int, fine: int) -> Tensor:
-    """Means of ``fine`` x ``fine`` samples in ``pixels`` a side around each centre; [M, pixels, pixels]."""
-    middle, step = (size - 1) / 2, step[:, None]
-    inner = (torch.arange(pixels * fine, device=step.device) + 0.5) / fine - pixels / 2
-    dx = (torch.round(c.x[:, None] / step + middle) - middle + inner) * step - c.x[:, None]
-    dy = (torch.round(c.y[:, None] / step + middle) - middle + inner) * step - c.y[:, None]
+def _patch(
+    c: Components, terms: Tensor, past_x: Tensor, past_y: Tensor, step: Tensor, pixels: int, nodes: int
+) -> Tensor:
+    """Means over ``pixels`` a side about the corner next to each centre; [M, pixels, pixels]."""
+    inner, pool = _pool(pixels, nodes, step.device)
+    dx, dy = (inner - past_x[:, None]) * step[:, None], (inner - past_y[:, None]) * step[:, None]
     samples = shape(c, terms, dx[:, None, :], dy[:, :, None])
-    if fine == 1:
-        return samples
-    pool = _pool(pixels, fine, step.device)
-    return pool.T @ (samples @ pool)
+    return samples if nodes == 1 else pool @ (samples @ pool.T)
 
 
 @lru_cache(maxsize=8)
-def _pool(pixels: int, fine: int, device: torch.device) -> Tensor:
-    """Means of ``fine`` neighbours as a matrix [pixels * fine, pixels]: several times faster than ``mean``."""
-    return torch.eye(pixels, device=device).repeat_interleave(fine, 0) / fine
+def _legendre(nodes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Nodes and weights of Gauss-Legendre integration from 0 to 1."""
+    x, w = np.polynomial.legendre.leggauss(nodes)
+    return torch.tensor((x + 1) / 2, dtype=torch.float32, device=device), torch.tensor(w / 2).float().to(device)
 
 
-def _put(image: Tensor, c: Components, patch: Tensor, size: int, step: Tensor) -> Tensor:
-    """Write a patch [M, pixels, pixels] around each centre into ``image``, what is out of frame into a spare cell."""
-    middle, near = (size - 1) / 2, torch.arange(patch.shape[-1], device=image.device) - patch.shape[-1] // 2
-    column = torch.round(c.x / step + middle).long()[:, None] + near
-    row = torch.round(c.y / step + middle).long()[:, None] + near
+@lru_cache(maxsize=8)
+def _crowding(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Nodes and weights of integration from 0 to 1 that crowd towards 0: x = s^p evens out what is singular there."""
+    s, w = _legendre(count, device)
+    return s**CROWDING, w * CROWDING * s ** (CROWDING - 1)
+
+
+@lru_cache(maxsize=8)
+def _pool(pixels: int, nodes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Nodes along ``pixels`` about 0 [px], and their means by pixel as a matrix [pixels, pixels * nodes]."""
+    x, w = _legendre(nodes, device)
+    place = torch.arange(pixels, device=device)[:, None] - pixels / 2 + x
+    return place.flatten(), torch.kron(torch.eye(pixels, device=device), w)
+
+
+def _about(past: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes of the two pixels about a corner that crowd towards centres ``past`` it [M].
+
+    Returns:
+        offsets from the centre [M, 3 CROWD] [px], and their means by pixel as matrices [M, 2, 3 CROWD].
+    """
+    t, w = _crowding(CROWD, past.device)
+    after, before = past.clamp(min=0)[:, None], (-past).clamp(min=0)[:, None]  # the corner lies before, or after, it
+    place = torch.cat([-after - t * (1 - before), -past[:, None] * t, before + t * (1 - after)], 1)
+    none = torch.zeros_like(w).expand(len(past), -1)
+    left = torch.cat([w * (1 - before), w * before, none], 1)
+    right = torch.cat([none, w * after, w * (1 - after)], 1)
+    return place, torch.stack([left, right], 1)
+
+
+def _put(image: Tensor, column: Tensor, row: Tensor, patch: Tensor, size: int) -> Tensor:
+    """Write a patch [M, pixels, pixels] about each corner into ``image``, what is out of frame into a spare cell."""
+    near = torch.arange(patch.shape[-1], device=image.device) - patch.shape[-1] // 2
+    column, row = column[:, None] + near, row[:, None] + near
     inside = ((row >= 0) & (row < size))[:, :, None] & ((column >= 0) & (column < size))[:, None]
     place = torch.where(inside, row[:, :, None] * size + column[:, None], size**2)
     return image.scatter_(1, place.flatten(1), patch.flatten(1))
@@ -135,46 +193,83 @@ def render_arcs(source: Components, deflector: Deflector, *, size: int, spacing:
     """
     lens, step = deflector[source.owner], spacing[source.owner]
     rays = ray_terms(source, lens)
-    which, pixel = _near_source(source, lens, rays, size, step)
+    which, pixel, holds = _near_source(source, lens, rays, size, step)
     grid = torch.stack([lens.x, lens.y, step, torch.cos(lens.phi), torch.sin(lens.phi)])
     terms = torch.cat([grid, rays, shape_terms(source, turn=lens.phi)])
-    samples = max(2, ARC_SAMPLES // fine)
-    pairs = zip(*(torch.split(v, RAYS // samples**2) for v in (which, pixel)), strict=True)
-    mean = torch.cat([_arc_means(terms.index_select(1, some), there, size, samples) for some, there in pairs])
+    nodes = NODES if fine == 1 else NODES - 1
+    mean = rays.new_empty(len(which))
+    for rows, samples in ((~holds, nodes), (holds, 2 * CROWD_ARC)):
+        for some in torch.split(rows.nonzero()[:, 0], RAYS // samples**2):
+            near, there = terms.index_select(1, which[some]), pixel[some]
+            mean[some] = _crowded_mean(near, there, size) if samples > NODES else _arc_mean(near, there, size, nodes)
     worth = source.flux * (peak(source) * step**2)[:, None]
     bands = torch.arange(source.flux.shape[1], device=mean.device)
     place = (source.owner[which][:, None] * len(bands) + bands) * size**2 + pixel[:, None]
     image = mean.new_zeros(len(spacing) * len(bands) * size**2)
-    image.index_add_(0, place.flatten(), (worth[which] * mean).flatten())
+    image.index_add_(0, place.flatten(), (worth[which] * mean[:, None]).flatten())
     return image.view(len(spacing), len(bands), size, size)
 
 
-def _arc_means(terms: Tensor, pixel: Tensor, size: int, samples: int) -> Tensor:
-    """Mean shape [N, 1] of N sources, each in a pixel of its own, from ``samples`` x ``samples`` rays."""
+def _ray_start(terms: Tensor, pixel: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Centres of pixels along the axes of the deflector's mass; [N] each."""
     x0, y0, step, cos, sin = terms[:5]
     x = (pixel % size - (size - 1) / 2) * step - x0
     y = (pixel // size - (size - 1) / 2) * step - y0
-    inner = (torch.arange(samples, device=pixel.device) + 0.5) / samples - 0.5
-    sub = torch.stack([inner.repeat(samples), inner.repeat_interleave(samples)])
-    along = torch.addmm((x * cos + y * sin)[:, None], torch.stack([cos, sin], 1) * step[:, None], sub)
-    across = torch.addmm((y * cos - x * sin)[:, None], torch.stack([-sin, cos], 1) * step[:, None], sub)
+    return x * cos + y * sin, y * cos - x * sin
+
+
+def _arc_mean(terms: Tensor, pixel: Tensor, size: int, nodes: int) -> Tensor:
+    """Mean shape [N] of N sources, each in a pixel of its own, from ``nodes`` x ``nodes`` rays."""
+    step, cos, sin = terms[2:5]
+    along, across = _ray_start(terms, pixel, size)
+    x, w = _legendre(nodes, pixel.device)
+    inner = torch.stack([x.repeat(nodes), x.repeat_interleave(nodes)]) - 0.5
+    along = torch.addmm(along[:, None], torch.stack([cos, sin], 1) * step[:, None], inner)
+    across = torch.addmm(across[:, None], torch.stack([-sin, cos], 1) * step[:, None], inner)
     dx, dy = offsets(terms[5:-5], along, across)
-    return sersic_shape(terms[-5:], dx, dy) @ dx.new_full((samples**2, 1), samples**-2)
+    return sersic_shape(terms[-5:], dx, dy) @ torch.outer(w, w).flatten()
 
 
-def _near_source(source: Components, lens: Deflector, rays: Tensor, size: int, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs (component, pixel) whose ray passes within reach of the source."""
+def _crowded_mean(terms: Tensor, pixel: Tensor, size: int) -> Tensor:
+    """As ``_arc_mean``, from rays that crowd towards the image of the source's centre."""
+    step, cos, sin = terms[2:5]
+    along, across = _ray_start(terms, pixel, size)
+    x, y, _ = newton(terms[5:-5], along[:, None], across[:, None], step[:, None], steps=2)
+    x, y = x[:, 0] - along, y[:, 0] - across
+    (inner_x, wx), (inner_y, wy) = _towards((x * cos - y * sin) / step), _towards((x * sin + y * cos) / step)
+    cos, sin = (cos * step)[:, None], (sin * step)[:, None]
+    along = (along[:, None] + cos * inner_x)[:, None, :] + (sin * inner_y)[:, :, None]
+    across = (across[:, None] - sin * inner_x)[:, None, :] + (cos * inner_y)[:, :, None]
+    dx, dy = offsets(terms[5:-5], along, across)
+    return (wy[:, None] @ sersic_shape(terms[-5:], dx, dy) @ wx[:, :, None])[:, 0, 0]
+
+
+def _towards(centre: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes from -0.5 to 0.5 [N, 2 CROWD] that crowd towards ``centre`` [N], or the end next to it; their weights."""
+    t, w = _crowding(CROWD_ARC, centre.device)
+    centre = centre.clamp(-0.5, 0.5)[:, None]
+    before, after = 0.5 + centre, 0.5 - centre
+    return torch.cat([centre - before * t, centre + after * t], 1), torch.cat([before * w, after * w], 1)
+
+
+def _near_source(
+    source: Components, lens: Deflector, rays: Tensor, size: int, step: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs (component, pixel) whose ray passes within reach of the source, and which may hold a sharp centre."""
     line, cos, sin = axis(size, step), torch.cos(lens.phi)[:, None], torch.sin(lens.phi)[:, None]
     x, y = line - lens.x[:, None], line - lens.y[:, None]
-    reach = SOURCE_REACH * source.radius / torch.sqrt(source.q) + 0.71 * step  # the profile's major axis
-    smear = 0.71 * step * lens.theta_E
-    near = []
+    reach = SOURCE_REACH * source.radius / torch.sqrt(source.q)  # the profile's major axis
+    sharp = source.n * step > SHARP * source.radius * torch.sqrt(source.q)
+    core = torch.where(sharp, 0.5 * source.radius, -torch.inf)
+    near, holds = [], []
     for rows in torch.split(torch.arange(len(source), device=line.device), max(1, RAYS // size**2)):
         along = (x * cos)[rows, None, :] + (y * sin)[rows, :, None]
         across = (y * cos)[rows, :, None] - (x * sin)[rows, None, :]
         dx, dy = offsets(rays[:, rows], along, across)
-        radius = torch.maximum(along.square_().add_(across.square_()).sqrt_(), step[rows, None, None])
-        limit = smear[rows, None, None] / radius + reach[rows, None, None]
-        near.append(dx.square_().add_(dy.square_()).sqrt_() < limit)
+        pull = along.square_().add_(across.square_()).rsqrt_().mul_(lens.theta_E[rows, None, None])
+        corner = pull.clamp_(1.0, 100.0).mul_((STRETCH * 0.71 * step)[rows, None, None])
+        miss = dx.square_().add_(dy.square_()).sqrt_()
+        near.append(miss < corner + reach[rows, None, None])
+        holds.append(miss < corner + core[rows, None, None])
     which, pixel = torch.cat(near).flatten(1).nonzero(as_tuple=True)
-    return which, pixel
+    return which, pixel, torch.cat(holds).flatten(1)[which, pixel]

@@ -173,9 +173,9 @@ def neighbours(draws: Draws, view: Instrument, *, size: int) -> Components:
         active=active,
         x=half_width * draws.uniform("neighbours/x", slots, low=-1.0, high=1.0),
         y=half_width * draws.uniform("neighbours/y", slots, low=-1.0, high=1.0),
-        radius=torch.where(star, 0.03, extent.clamp(0.1, 2.5)),
-        n=torch.where(kind == 0, 3.5, 1.2),
-        q=draws.uniform("neighbours/q", slots, low=0.35, high=1.0),
+        radius=torch.where(star, 0.15 * view.pixel_scale[:, None], extent.clamp(0.1, 2.5)),
+        n=torch.where(star, 0.5, torch.where(kind == 0, 3.5, 1.2)),
+        q=torch.where(star, 1.0, draws.uniform("neighbours/q", slots, low=0.35, high=1.0)),
         phi=draws.uniform("neighbours/phi", slots, high=math.pi),
     )
 
