@@ -32,6 +32,7 @@ class Mixture(BaseModel):
         zoom_share: share of frames on pixels of 0.7 to 1.8 times the survey's size, as image servers cut them; above
             zero, most frames of nearby galaxies.
         dither: largest offset of the central object from the middle [px].
+        real_sources: share of the lensed sources that are real galaxies, where a catalogue of them is given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +45,7 @@ class Mixture(BaseModel):
     arc_signal: float = Field(default=30.0, gt=0)
     zoom_share: float = Field(default=0.0, ge=0, le=1)
     dither: float = Field(default=2.0, ge=0)
+    real_sources: float = Field(default=1.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _known(self) -> Mixture:

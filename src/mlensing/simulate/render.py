@@ -6,6 +6,7 @@ A profile is evaluated once per pixel, 4x4 times within four pixels of its centr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 from mlensing.simulate.profiles import peak, sersic_shape, shape, shape_terms
 from mlensing.simulate.rays import Deflector, offsets, ray_terms
 from mlensing.simulate.scene import Components
+
+Brightness = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 ARC_SAMPLES = 4
 PATCHES = ((9, 4), (3, 12))  # (pixels a side, samples a side) around each centre, coarse to fine
@@ -133,24 +136,54 @@ def render_arcs(source: Components, deflector: Deflector, *, size: int, spacing:
     Returns:
         [B, bands, size, size].
     """
+    step = spacing[source.owner]
+    terms = shape_terms(source, turn=deflector.phi[source.owner])
+    worth = source.flux * (peak(source) * step**2)[:, None]
+
+    def brightness(which: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
+        return sersic_shape(terms.index_select(1, which), dx, dy)
+
+    return trace_arcs(source, deflector, brightness, worth, size=size, spacing=spacing, fine=fine)
+
+
+def trace_arcs(
+    source: Components,
+    deflector: Deflector,
+    brightness: Brightness,
+    worth: Tensor,
+    *,
+    size: int,
+    spacing: Tensor,
+    fine: int,
+) -> Tensor:
+    """Flux per pixel of lensed sources of any shape that end at ``SOURCE_REACH`` radii along their major axis.
+
+    Arguments:
+        brightness: (which [N], dx, dy [N, K]) -> brightness [N, K] of those sources, at offsets from their centres
+            along the axes of the deflector's mass [arcsec].
+        worth: [M, bands] flux of a grid cell of brightness 1.
+
+    Returns:
+        [B, bands, size, size].
+    """
     lens, step = deflector[source.owner], spacing[source.owner]
     rays = ray_terms(source, lens)
     which, pixel = _near_source(source, lens, rays, size, step)
-    grid = torch.stack([lens.x, lens.y, step, torch.cos(lens.phi), torch.sin(lens.phi)])
-    terms = torch.cat([grid, rays, shape_terms(source, turn=lens.phi)])
+    terms = torch.cat([torch.stack([lens.x, lens.y, step, torch.cos(lens.phi), torch.sin(lens.phi)]), rays])
     samples = max(2, ARC_SAMPLES // fine)
-    pairs = zip(*(torch.split(v, RAYS // samples**2) for v in (which, pixel)), strict=True)
-    mean = torch.cat([_arc_means(terms.index_select(1, some), there, size, samples) for some, there in pairs])
-    worth = source.flux * (peak(source) * step**2)[:, None]
-    bands = torch.arange(source.flux.shape[1], device=mean.device)
+    parts = []
+    for some, there in zip(*(torch.split(v, RAYS // samples**2) for v in (which, pixel)), strict=True):
+        seen = brightness(some, *_rays(terms.index_select(1, some), there, size, samples))
+        parts.append(seen @ seen.new_full((samples**2, 1), samples**-2))
+    mean, bands = torch.cat(parts), torch.arange(worth.shape[1], device=worth.device)
     place = (source.owner[which][:, None] * len(bands) + bands) * size**2 + pixel[:, None]
     image = mean.new_zeros(len(spacing) * len(bands) * size**2)
     image.index_add_(0, place.flatten(), (worth[which] * mean).flatten())
     return image.view(len(spacing), len(bands), size, size)
 
 
-def _arc_means(terms: Tensor, pixel: Tensor, size: int, samples: int) -> Tensor:
-    """Mean shape [N, 1] of N sources, each in a pixel of its own, from ``samples`` x ``samples`` rays."""
+def _rays(terms: Tensor, pixel: Tensor, size: int, samples: int) -> tuple[Tensor, Tensor]:
+    """Offsets [N, samples^2] of ``samples`` x ``samples`` rays from N sources, each in a pixel of its own."""
     x0, y0, step, cos, sin = terms[:5]
     x = (pixel % size - (size - 1) / 2) * step - x0
     y = (pixel // size - (size - 1) / 2) * step - y0
@@ -158,8 +191,7 @@ def _arc_means(terms: Tensor, pixel: Tensor, size: int, samples: int) -> Tensor:
     sub = torch.stack([inner.repeat(samples), inner.repeat_interleave(samples)])
     along = torch.addmm((x * cos + y * sin)[:, None], torch.stack([cos, sin], 1) * step[:, None], sub)
     across = torch.addmm((y * cos - x * sin)[:, None], torch.stack([-sin, cos], 1) * step[:, None], sub)
-    dx, dy = offsets(terms[5:-5], along, across)
-    return sersic_shape(terms[-5:], dx, dy) @ dx.new_full((samples**2, 1), samples**-2)
+    return offsets(terms[5:], along, across)
 
 
 def _near_source(source: Components, lens: Deflector, rays: Tensor, size: int, step: Tensor) -> tuple[Tensor, Tensor]:
