@@ -34,7 +34,8 @@ OCTAVES = 3  # of scales from 1 px on that are freed from noise
 DETAIL = 4.0  # local power over that of the sky below which a detail is noise
 PAD = 24  # pixels about a raw stamp into which its outskirts run
 FADE = 16  # pixels of a clean stamp over which it ends
-OUTSKIRTS = 0.3  # their e-fold length in radii of the region: a disc's, seen to twice its half-light radius
+OUTSKIRTS = 0.2  # their e-fold length in radii of the region: a disc's, seen to three times its half-light radius
+DARKEST = 0.6  # of a pixel over the median around it; darker ones are noise at the edge of the region
 TINY = 1e-30
 SIGNIFICANT = 2.0  # sigma of the smoothed sky above which a pixel belongs to the galaxy
 SIGNAL = 30.0  # smallest S/N of a galaxy that is worth lensing
@@ -82,7 +83,7 @@ class Morphologies:
             ConfigError: no galaxy of the whole catalogue is usable.
         """
         drawn = (draws.uniform(name).double() * len(self)).long().clamp(max=len(self) - 1)
-        return torch.tensor([self._usable(first) for first in drawn.tolist()], device=drawn.device)
+        return drawn.new_tensor([self._usable(first) for first in drawn.tolist()])
 
     def images(self, numbers: Tensor) -> Tensor:
         """Clean stamps [M, SIZE, SIZE] of galaxies that ``choose`` chose, each summing to 1."""
@@ -181,9 +182,11 @@ def _faded(light: Image, region: NDArray[np.bool_]) -> Image:
     """The light of a region, and beyond it what a disc's exponential outskirts would hold: a cut would be seen."""
     outside, nearest = ndimage.distance_transform_edt(~region, return_indices=True)
     length = OUTSKIRTS * np.sqrt(region.sum() / np.pi)
-    beyond = ndimage.gaussian_filter(light[tuple(nearest)], BLUR) * np.exp(-outside / length)
-    share = np.clip(outside / BLUR, 0, 1)
-    return np.asarray(light * (1 - share) + beyond * share)
+    rim = ~ndimage.binary_erosion(region, iterations=3)  # and all beyond: the bright inside must not smear outwards
+    share = ndimage.gaussian_filter(rim.astype(float), max(length, BLUR))
+    level = ndimage.gaussian_filter(rim * light[tuple(nearest)], max(length, BLUR)) / np.maximum(share, TINY)
+    holes = DARKEST * ndimage.median_filter(light, 5)
+    return np.where(region, np.maximum(light, holes), level * np.exp(-outside / length))
 
 
 def _denoised(image: Image, sky: NDArray[np.bool_]) -> Image:
@@ -207,12 +210,15 @@ def _scatter(values: Image) -> float:
 
 
 def _central(bright: NDArray[np.bool_], smooth: Image) -> NDArray[np.bool_] | None:
-    """The connected region of the brightest pixel near the middle; None where the middle is dark."""
+    """The connected region of the brightest pixel near the middle, its rim smooth; None where the middle is dark."""
     labels, _ = ndimage.label(bright)
     middle = tuple(slice(int(0.35 * n), int(0.65 * n) + 1) for n in smooth.shape)
     place = np.unravel_index(int(smooth[middle].argmax()), smooth[middle].shape)
     name = labels[middle][place]
-    return np.asarray(labels == name) if name else None
+    if not name:
+        return None
+    region = ndimage.gaussian_filter(ndimage.binary_fill_holes(labels == name).astype(float), BLUR) > 0.5
+    return np.asarray(region) if region.any() else None
 
 
 def _measure(light: Image) -> tuple[float, float, float]:

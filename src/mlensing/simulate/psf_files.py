@@ -83,7 +83,7 @@ def _file(file: Path, scale: float | None) -> list[PsfImage | None]:
 
 def _is_image(hdu: Any) -> bool:
     kinds = (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)
-    return isinstance(hdu, kinds) and np.ndim(hdu.data) in (2, 3)
+    return isinstance(hdu, kinds) and int(np.ndim(hdu.data)) in (2, 3)
 
 
 def _is_psf(image: Image) -> bool:
@@ -91,7 +91,7 @@ def _is_psf(image: Image) -> bool:
     if min(image.shape) < SMALLEST or not np.isfinite(image).all() or image.max() <= 0:
         return False
     row, column = np.unravel_index(int(image.argmax()), image.shape)
-    return 0 < row < image.shape[0] - 1 and 0 < column < image.shape[1] - 1
+    return bool(0 < row < image.shape[0] - 1 and 0 < column < image.shape[1] - 1)
 
 
 def _scale(header: Any, file: Path, scale: float | None) -> float:
