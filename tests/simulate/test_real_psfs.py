@@ -80,7 +80,8 @@ def test_a_profile_read_back_is_the_profile(
     expected = analytic(64, spacing)[0, 0]
     assert ours.sum().item() == pytest.approx(1.0, rel=1e-5)
     wing = expected > 1e-3 * expected.max()  # beyond, the file's background and extent decide
-    assert (ours - expected)[wing].abs().max() < 0.01 * expected.max()
+    tolerance = 0.01 if scale <= 0.2 else 0.02  # 2.7 pixels per FWHM do not hold all of a cusp
+    assert (ours - expected)[wing].abs().max() < tolerance * expected.max()
     assert stock.fwhm.item() == pytest.approx(0.7, rel=0.03)
 
 
@@ -124,9 +125,10 @@ def test_bands_are_served_by_their_own(tmp_path: Path) -> None:
     write(tmp_path / "roman_F106.fits", moffat(41, 0.2), FILTER="F106", PIXSCALE=0.2)
     stock = RealPsfs.load(tmp_path)
     named = [sorted(names) for names in stock.names]
-    assert [len(stock.serving(band)) for band in ("r", "i", "F106", "f106")] == [1, 1, 1, 1]
-    assert named[stock.serving("r")[0]] == ["PSF", "R"]
-    assert choice(stock).stock is stock and len(stock.serving("g")) == 4
+    assert [len(stock.serving(band, "gri")) for band in "gri"] == [2, 1, 1], "what is named for r or i is not for g"
+    assert named[stock.serving("r", "gri")[0]] == ["PSF", "R"]
+    assert len(stock.serving("F106", ["F106"])) == 1 and len(stock.serving("VIS", ["VIS"])) == 4
+    assert len(stock.serving("g", ["g", "R", "I", "PSF", "MORE", "F106"])) == 4, "none is left, so all serve"
 
 
 def test_a_survey_takes_the_width_of_its_psfs(tmp_path: Path) -> None:

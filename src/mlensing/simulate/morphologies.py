@@ -33,6 +33,7 @@ BLUR = 2.0  # sigma [px] of the smoothing that tells light from noise
 OCTAVES = 3  # of scales from 1 px on that are freed from noise
 DETAIL = 4.0  # local power over that of the sky below which a detail is noise
 PAD = 24  # pixels about a raw stamp into which its outskirts run
+RINGS = 8  # a pixel, in which light is counted
 FADE = 16  # pixels of a clean stamp over which it ends
 OUTSKIRTS = 0.2  # their e-fold length in radii of the region: a disc's, seen to three times its half-light radius
 DARKEST = 0.6  # of a pixel over the median around it; darker ones are noise at the edge of the region
@@ -185,8 +186,8 @@ def _faded(light: Image, region: NDArray[np.bool_]) -> Image:
     rim = ~ndimage.binary_erosion(region, iterations=3)  # and all beyond: the bright inside must not smear outwards
     share = ndimage.gaussian_filter(rim.astype(float), max(length, BLUR))
     level = ndimage.gaussian_filter(rim * light[tuple(nearest)], max(length, BLUR)) / np.maximum(share, TINY)
-    holes = DARKEST * ndimage.median_filter(light, 5)
-    return np.where(region, np.maximum(light, holes), level * np.exp(-outside / length))
+    holes = DARKEST * ndimage.median_filter(light, 3)
+    return np.asarray(np.where(region, np.maximum(light, holes), level * np.exp(-outside / length)))
 
 
 def _denoised(image: Image, sky: NDArray[np.bool_]) -> Image:
@@ -226,19 +227,19 @@ def _measure(light: Image) -> tuple[float, float, float]:
     y, x = np.indices(light.shape)
     total = light.sum()
     x0, y0 = float((light * x).sum() / total), float((light * y).sum() / total)
-    radius = np.hypot(x - x0, y - y0).ravel()
-    order = np.argsort(radius, kind="stable")
-    inside = np.cumsum(light.ravel()[order]) / total
-    return x0, y0, float(np.interp(0.5, inside, radius[order]))
+    ring = (np.hypot(x - x0, y - y0) * RINGS).astype(int)
+    inside = np.cumsum(np.bincount(ring.ravel(), light.ravel())) / total
+    return x0, y0, float(np.interp(0.5, inside, (np.arange(len(inside)) + 1) / RINGS))
 
 
 def _resampled(light: Image, x: float, y: float, radius: float) -> Image:
     """On the grid of clean stamps, fading to zero in a circle short of its border."""
     step = radius / HALF_LIGHT
-    line = torch.arange(SIZE, dtype=torch.float64) - (SIZE - 1) / 2
-    stretch = torch.tensor([step], dtype=torch.float64)
-    across = lanczos_weights((x + line * step)[None], light.shape[1], stretch)[0].numpy()
-    along = lanczos_weights((y + line * step)[None], light.shape[0], stretch)[0].numpy()
-    distance = torch.hypot(line[:, None], line).numpy()
-    fade = np.clip((SIZE / 2 - 1.5 - distance) / FADE, 0, 1)
-    return np.asarray(np.clip(along @ light @ across.T, 0, None) * fade**2 * (3 - 2 * fade))
+    line = torch.arange(SIZE) - (SIZE - 1) / 2
+    across, along = (
+        lanczos_weights((middle + line * step)[None], count, torch.tensor([step]))[0]
+        for middle, count in ((x, light.shape[1]), (y, light.shape[0]))
+    )
+    stamp = along @ torch.from_numpy(light).float() @ across.T
+    fade = ((SIZE / 2 - 1.5 - torch.hypot(line[:, None], line)) / FADE).clamp(0, 1)
+    return np.asarray((stamp.clamp(min=0) * fade**2 * (3 - 2 * fade)).double().numpy())

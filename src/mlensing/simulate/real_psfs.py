@@ -33,7 +33,7 @@ class RealPsfs:
         scale: [N] arcsec/px.
         centre: [N, 2] x, y of the centre of light near the peak [px].
         fwhm: [N] diameter of the circle as large as the area above half of the peak [arcsec].
-        names: of each; a band's name among them makes it serve that band alone.
+        names: of each; the name of a survey's band among them makes it serve that band alone.
         dropped: images of the files that are no PSF.
     """
 
@@ -75,10 +75,11 @@ class RealPsfs:
         tensors = {name: getattr(self, name).to(device) for name in ("pixels", "scale", "centre", "fwhm")}
         return replace(self, **tensors)
 
-    def serving(self, band: str) -> list[int]:
-        """Those named for a band; else those named for no other, else all."""
-        own = [i for i, names in enumerate(self.names) if band.upper() in names]
-        return own or list(range(len(self)))
+    def serving(self, band: str, bands: Sequence[str]) -> list[int]:
+        """Those named for a band; else those named for none of a survey's ``bands``; else all."""
+        every, known = range(len(self)), {name.upper() for name in bands}
+        own = [i for i in every if band.upper() in self.names[i]]
+        return own or [i for i in every if not known & self.names[i]] or list(every)
 
     def record(self) -> dict[str, Any]:
         """What stands in ``provenance.json``."""
@@ -150,7 +151,7 @@ class PsfChoice:
 
     def __init__(self, stock: RealPsfs, surveys: Sequence[Survey], bands: Sequence[Sequence[str]]) -> None:
         self.stock, self.surveys = stock, surveys
-        self._rows = [[stock.serving(band) for band in names] for names in bands]
+        self._rows = [[stock.serving(band, names) for band in names] for names in bands]
         longest = max(len(row) for rows in self._rows for row in rows)
         padded = [[row + row[:1] * (longest - len(row)) for row in rows] for rows in self._rows]
         device = stock.pixels.device
