@@ -18,7 +18,8 @@ from mlensing.simulate.draws import Draws
 from mlensing.simulate.instrument import Instrument, convolve, draw_observation
 from mlensing.simulate.profiles import peak, shape, shape_terms
 from mlensing.simulate.rays import Deflector, offsets, ray_terms
-from mlensing.simulate.render import render_arcs, render_light
+from mlensing.simulate.render import render_light
+from mlensing.simulate.render_arcs import render_arcs
 from mlensing.simulate.scene import Components, components
 from mlensing.survey import Survey
 

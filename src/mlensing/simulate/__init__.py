@@ -2,8 +2,9 @@
 
 ``mixture`` says what is on it, ``simulator`` hands it out in blocks, ``write`` puts it on disk. On the way:
 ``population`` (who), ``colours``, ``scene`` and ``negatives`` and ``lenses`` (what lies where), ``render`` with
-``profiles`` and ``rays`` (to pixels), ``instrument`` (PSF and noise), ``sky`` (all of it in order), ``draws`` (random
-numbers that depend on nothing else).
+``profiles`` and ``rays`` (to pixels), ``instrument`` (PSF and noise), ``real_sky`` with
+``morphologies`` and ``real_psfs`` (galaxies and PSFs that were observed), ``sky`` (all of it in order), ``draws``
+(random numbers that depend on nothing else).
 """
 
 from mlensing.simulate.mixture import KINDS, Mixture

@@ -90,8 +90,17 @@ class Instrument:
 
 
 def _fine(survey: Survey, bands: Sequence[str]) -> int:
-    sharpest = min(survey.band(b).psf_fwhm for b in bands) / survey.pixel_scale
-    return max(1, math.ceil(SAMPLED / sharpest))
+    return fine_cells(min(survey.band(b).psf_fwhm for b in bands), survey.pixel_scale)
+
+
+def fine_cells(fwhm: float, pixel_scale: float) -> int:
+    """Grid cells per pixel a side that sample a PSF of this width ``SAMPLED`` times, both in arcsec.
+
+    Example:
+        >>> fine_cells(0.7, 0.2), fine_cells(0.1, 0.1)
+        (1, 3)
+    """
+    return max(1, math.ceil(SAMPLED * pixel_scale / fwhm))
 
 
 @dataclass

@@ -48,6 +48,7 @@ class Mixture(BaseModel):
             zero, most frames of nearby galaxies.
         dither: largest offset of the central object from the middle [px].
         mass: structure of the deflectors' mass.
+        real_sources: share of the lensed sources that are real galaxies, where a catalogue of them is given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +63,7 @@ class Mixture(BaseModel):
     zoom_share: float = Field(default=0.0, ge=0, le=1)
     dither: float = Field(default=2.0, ge=0)
     mass: MassStructure = MassStructure()
+    real_sources: float = Field(default=1.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _known(self) -> Mixture:

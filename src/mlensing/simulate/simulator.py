@@ -12,8 +12,10 @@ from torch import Tensor
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.instrument import Instrument
 from mlensing.simulate.mixture import KINDS, Mixture
+from mlensing.simulate.morphologies import Morphologies
 from mlensing.simulate.negatives import ZOOMED
 from mlensing.simulate.population import draw_deflectors
+from mlensing.simulate.real_psfs import PsfChoice, RealPsfs
 from mlensing.simulate.sky import Block, Sky
 from mlensing.survey import Survey
 
@@ -30,6 +32,8 @@ class Simulator:
         mixture: what to simulate.
         seed: of the whole set.
         device: where to compute.
+        sources: real galaxies that the lenses magnify; None draws them.
+        psfs: measured PSFs; None takes Moffat profiles of each survey's seeing.
 
     Example:
         >>> mixture = Mixture(surveys={"des": 1}, classes={"lens": 1, "spiral": 1}, size=32)
@@ -38,11 +42,22 @@ class Simulator:
         torch.Size([64, 3, 32, 32])
     """
 
-    def __init__(self, mixture: Mixture, *, seed: int, device: str | torch.device = "cpu") -> None:
-        self.mixture, self.seed, self.device = mixture, seed, torch.device(device)
+    def __init__(
+        self,
+        mixture: Mixture,
+        *,
+        seed: int,
+        device: str | torch.device = "cpu",
+        sources: Morphologies | None = None,
+        psfs: RealPsfs | None = None,
+    ) -> None:
+        self.mixture, self.seed, self.device, self.sources = mixture, seed, torch.device(device), sources
         self.surveys = [Survey.load(name) for name in mixture.surveys]
         self.bands = [mixture.bands or survey.channel_bands() for survey in self.surveys]
         self._instruments = Instrument.of(self.surveys, self.bands, self.device)
+        self._psfs = PsfChoice(psfs.to(self.device), self.surveys, self.bands) if psfs is not None else None
+        if self._psfs is not None:
+            self._instruments = self._psfs.instrument(self._instruments)
         self._surveys = torch.tensor(list(mixture.surveys.values()))
         self._classes = torch.tensor([mixture.classes.get(kind, 0.0) for kind in KINDS])
 
@@ -78,7 +93,12 @@ class Simulator:
         wide, faintest = self.mixture.wide_share, _looked_at(view.depth)
         galaxies = draw_deflectors(draws, theta_E=limits, wide_share=wide, faintest=faintest)
         offset = draws.uniform("dither", 2, low=-1.0, high=1.0) * self.mixture.dither * view.pixel_scale[:, None]
-        sky = Sky(draws, view, galaxies, kind, offset, size=self.mixture.size, structure=self.mixture.mass)
+        sky = Sky(
+            draws, view, galaxies, kind, offset, size=self.mixture.size, structure=self.mixture.mass,
+            real=self.sources, real_share=self.mixture.real_sources,
+        )  # fmt: skip
+        if self._psfs is not None:
+            sky.observation = self._psfs.observe(sky.observation, draws, survey)
         rows = torch.arange(len(index), device=self.device)
         at_once = CACHED if self.device.type == "cpu" else len(index)
         parts = [self._pixels(sky[some], maps=maps) for some in torch.split(rows, at_once)]

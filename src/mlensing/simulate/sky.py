@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +17,13 @@ from mlensing.simulate.instrument import MARGIN, Instrument, convolve, draw_obse
 from mlensing.simulate.lenses import draw_brightness, draw_deflector, draw_satellites, matched_signal
 from mlensing.simulate.maps import deflector_maps
 from mlensing.simulate.mixture import KINDS, LENSED, MassStructure
+from mlensing.simulate.morphologies import Morphologies
 from mlensing.simulate.negatives import MASSLESS, NEGATIVES
 from mlensing.simulate.population import Galaxies
-from mlensing.simulate.render import render_arcs, render_light
+from mlensing.simulate.rays import Deflector
+from mlensing.simulate.render import render_light
+from mlensing.simulate.render_arcs import render_arcs
+from mlensing.simulate.render_stamps import draw_stamps, one_each, render_stamps
 from mlensing.simulate.scene import Components, draw_members, early_type, group_members, join, neighbours, stray_light
 from mlensing.simulate.sources import REFERENCE_MAGNITUDE, draw_sources, lensed_quasars
 
@@ -39,6 +44,8 @@ class Sky:
         offset: [B, 2] x, y of the central object [arcsec].
         size: pixels a side.
         structure: of the mass.
+        real: real galaxies to lens; None for drawn ones alone.
+        real_share: share of the sources that they are.
     """
 
     def __init__(
@@ -51,6 +58,8 @@ class Sky:
         *,
         size: int,
         structure: MassStructure = ISOTHERMAL,
+        real: Morphologies | None = None,
+        real_share: float = 1.0,
     ) -> None:
         self.draws, self.view, self.kind, self.offset, self.size = draws, view, kind, offset, size
         massless = torch.isin(kind, torch.tensor([KINDS.index(name) for name in MASSLESS], device=kind.device))
@@ -66,13 +75,15 @@ class Sky:
         self.fine = int(view.fine[0])
         self.spacing = view.pixel_scale / self.fine
         self.frame = (size + 2 * MARGIN) * self.fine
+        self.real, self.real_share = real, real_share
+        self.stamp = torch.full_like(kind, -1)  # number of the real galaxy; -1 for none
         self.shining, self.sources = self.light(), self._sources()
 
     def __getitem__(self, rows: Tensor) -> Sky:
         """The samples ``rows``, which follow one another, as they were drawn."""
         part, first, last = copy.copy(self), int(rows[0]), int(rows[-1]) + 1
         part.draws = self._some(rows)
-        for name in ("view", "kind", "offset", "galaxies", "deflector", "observation", "spacing"):
+        for name in ("view", "kind", "offset", "galaxies", "deflector", "observation", "spacing", "stamp"):
             setattr(part, name, getattr(self, name)[rows])
         part.shining, part.sources = self.shining.owned(first, last), self.sources.owned(first, last)
         return part
@@ -114,6 +125,10 @@ class Sky:
         """What shines behind the lenses; owner = sample."""
         rows = (self.kind < len(LENSED)).nonzero()[:, 0]
         source = draw_sources(self._some(rows), self.galaxies[rows], self.view.bands[rows])
+        if self.real is not None and len(rows):
+            real = self._some(rows).chance("source/real", self.real_share)
+            source, chosen = one_each(source, real), rows[real]
+            self.stamp[chosen] = self.real.choose(self._some(chosen), "source/stamp")
         return replace(source, owner=rows[source.owner])
 
     def _some(self, rows: Tensor) -> Draws:
@@ -126,7 +141,7 @@ class Sky:
         source, *images, truth["images"][rows] = multiply_imaged(source, lens)
         discs = source[: len(rows)]
         quasars = lensed_quasars(self._some(rows), discs, lens, *images)
-        arcs = render_arcs(source, lens, size=self.frame, spacing=spacing, fine=self.fine)
+        arcs = self._traced(rows, source, lens)
         emitted = arcs.new_zeros(arcs.shape[:2]).index_add_(0, source.owner, source.flux)
         stretched = arcs.sum((1, 2, 3)) / emitted.sum(1)
         if len(quasars):
@@ -141,6 +156,18 @@ class Sky:
         truth["source_magnitude"][rows] = magnitude
         truth["arc_signal"][rows] = signal * scale
         return blurred * scale[:, None, None, None]
+
+    def _traced(self, rows: Tensor, source: Components, lens: Deflector) -> Tensor:
+        """Arcs of the lens rows, as sharp as they are."""
+        grid: dict[str, Any] = {"size": self.frame, "spacing": self.spacing[rows], "fine": self.fine}
+        is_real = self.stamp[rows][source.owner] >= 0
+        arcs = render_arcs(source[~is_real], lens, **grid)
+        if self.real is not None and is_real.any():
+            bodies = source[is_real]
+            lensed = rows[bodies.owner]
+            stamps = draw_stamps(self._some(lensed), self.real.images(self.stamp[lensed]))
+            arcs += render_stamps(bodies, stamps, lens, **grid)
+        return arcs
 
     def _truth(self) -> Block:
         g = self.galaxies

@@ -26,6 +26,7 @@ from mlensing.simulate.composite import UNIFORMS, published
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.fits_template import MAPS, Card, FitsTemplate
 from mlensing.simulate.mixture import KINDS, Mixture
+from mlensing.simulate.real_sky import RealSky
 from mlensing.simulate.simulator import BLOCK, Simulator
 from mlensing.simulate.sky import Block
 
@@ -41,6 +42,9 @@ def simulate(
     seed: int = 42,
     maps: bool = True,
     num_workers: int | None = None,
+    sources: str | None = None,
+    psfs: str | None = None,
+    psf_scale: float | None = None,
 ) -> Path:
     """Write simulated lenses and impostors as FITS, with an index and their truth.
 
@@ -53,19 +57,24 @@ def simulate(
         seed: of the whole set.
         maps: write kappa, psi and alpha beside each image.
         num_workers: processes; None takes one per core.
+        sources: folder of real galaxies to lens, a GalSim RealGalaxyCatalog such as that of COSMOS; None draws
+            Sersic profiles.
+        psfs: FITS file or folder of measured PSFs; None takes Moffat profiles of each survey's seeing.
+        psf_scale: of PSF files that state no pixel scale [arcsec/px].
 
     Returns:
         path of ``index.csv``.
 
     Raises:
-        ConfigError: a bad mixture, or a folder that holds another set.
+        ConfigError: a bad mixture, a folder that holds another set, or galaxies or PSFs that cannot be used.
         SurveyError: an unknown survey, or one without a band.
     """
     if num_samples < 1:
         raise ConfigError("num_samples", f"expected 1 or more, got {num_samples}", "Take 10000.")
     mixture, folder = Mixture.load(config), Path(output_dir)
-    Simulator(mixture, seed=seed)  # a survey or band that there is not shows before anything is written
-    settings = {"mixture": mixture.model_dump(mode="json"), "num_samples": num_samples, "maps": maps}
+    real = RealSky.load(sources, psfs, psf_scale)
+    Simulator(mixture, seed=seed, **real.parts())  # a survey or band that there is not shows before anything is written
+    settings = {"mixture": mixture.model_dump(mode="json"), "num_samples": num_samples, "maps": maps, **real.record()}
     _claim(folder, provenance("simulate", settings, seed))
     index = folder / "index.csv"
     if not index.exists():
@@ -73,7 +82,7 @@ def simulate(
         parts.mkdir(exist_ok=True)
         blocks = range(math.ceil(num_samples / BLOCK))
         missing = [number for number in blocks if not _part(parts, number).exists()]
-        work = partial(_write_block, mixture, seed, folder, num_samples, maps)
+        work = partial(_write_block, mixture, seed, folder, num_samples, maps, real)
         for _ in track(_each(work, missing, num_workers), total=len(missing), **_bar()):
             pass
         rows = pd.concat([pd.read_csv(_part(parts, number), dtype=str, keep_default_na=False) for number in blocks])
@@ -136,9 +145,11 @@ def _each(work: Any, blocks: list[int], num_workers: int | None) -> Iterator[Non
         yield from pool.imap_unordered(work, blocks)
 
 
-def _write_block(mixture: Mixture, seed: int, folder: Path, num_samples: int, maps: bool, number: int) -> None:
+def _write_block(
+    mixture: Mixture, seed: int, folder: Path, num_samples: int, maps: bool, real: RealSky, number: int
+) -> None:
     """Files of one block, then the part of the index that says they are whole."""
-    simulator = Simulator(mixture, seed=seed)
+    simulator = Simulator(mixture, seed=seed, **real.parts())
     block = simulator.block(number, maps=maps)
     truth = _truth(simulator, block)
     template = FitsTemplate(size=mixture.size, bands=block["image"].shape[1], cards=_cards(truth.iloc[0]), maps=maps)

@@ -46,8 +46,13 @@ def new_contract(resume: str | None, **fields: Any) -> ModelContract:
     return kept
 
 
-def sky_fields(mixture: Mixture, seed: int) -> dict[str, Any]:
-    """What a simulated sky says in a contract: all but the network and the statistics."""
+def sky_fields(mixture: Mixture, seed: int, real: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """What a simulated sky says in a contract: all but the network and the statistics.
+
+    Arguments:
+        real: what of it is real (``RealSky.record``).
+    """
+    hashes = [f"{name} {part['hash']}".encode() for name, part in (real or {}).items()]
     scales = [Survey.load(name).pixel_scale for name in mixture.surveys]
     labelled = sum(weight for name, weight in mixture.classes.items() if name != "faint_lens")
     share = mixture.classes.get("lens", 0.0) / labelled if labelled else 0.0
@@ -59,7 +64,7 @@ def sky_fields(mixture: Mixture, seed: int) -> dict[str, Any]:
         "input_size": mixture.size,
         "pixel_scale": (min(scales), max(scales)),
         "prevalence": share,
-        "training_hash": fingerprint(mixture.model_dump_json().encode(), str(seed).encode()),
+        "training_hash": fingerprint(mixture.model_dump_json().encode(), str(seed).encode(), *hashes),
     }
 
 

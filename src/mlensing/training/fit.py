@@ -15,6 +15,7 @@ from mlensing.errors import ConfigError
 from mlensing.models import build
 from mlensing.models.checkpoint import warm_start
 from mlensing.simulate.mixture import Mixture
+from mlensing.simulate.real_sky import RealSky
 from mlensing.survey import Survey, survey_names
 from mlensing.training.compose import SurveyComposites
 from mlensing.training.describe import new_contract, require_composites, require_positive, sky_fields, statistics
@@ -154,6 +155,9 @@ def fit_live(
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
     num_workers: int | None = None,
     log_dir: str = "lightning_logs",
+    sources: str | None = None,
+    psfs: str | None = None,
+    psf_scale: float | None = None,
 ) -> Path:
     """Train a finder on a simulated sky, with no files at all; no sample is seen twice.
 
@@ -166,6 +170,10 @@ def fit_live(
         shift_px: further centroid shifts than those of the simulated sky [px]; they lay the border open.
         num_workers: processes that simulate ahead on the CPU; None is 1 there, and 0 on a GPU, which simulates
             for itself.
+        sources: folder of real galaxies to lens, a GalSim RealGalaxyCatalog such as that of COSMOS; None draws
+            Sersic profiles.
+        psfs: FITS file or folder of measured PSFs; None takes Moffat profiles of each survey's seeing.
+        psf_scale: of PSF files that state no pixel scale [arcsec/px].
 
     All other arguments are those of ``fit``; how many become colour composites is the mixture's to say.
 
@@ -179,15 +187,15 @@ def fit_live(
     if draws < 1:
         raise ConfigError("draws", f"expected at least 1, got {draws}", "Take 40000 or more to learn something.")
     seed_everything(seed, verbose=False)
-    sky = Mixture.load(mixture)
+    sky, real = Mixture.load(mixture), RealSky.load(sources, psfs, psf_scale)
     settings["composites"] = sky.composites
-    fields = {**sky_fields(sky, seed), "class_weight_ratio": class_weight_ratio}
+    fields = {**sky_fields(sky, seed, real.record()), "class_weight_ratio": class_weight_ratio}
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     workers = int(not on_gpu) if num_workers is None else num_workers
     share_cores(workers)
     data = LiveData(
         sky, seed=seed, batch_size=batch_size, epoch_draws=epoch_draws, validation_draws=validation_draws,
-        device="cuda" if on_gpu and not workers else "cpu", num_workers=workers,
+        device="cuda" if on_gpu and not workers else "cpu", num_workers=workers, real=real,
     )  # fmt: skip
     compose = SurveyComposites([Survey.load(name) for name in sky.surveys])
     measured = statistics(data.sample(MEASURED), composites=sky.composites, compose=compose, seed=seed)
