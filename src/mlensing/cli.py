@@ -112,10 +112,10 @@ def predict_parser() -> argparse.ArgumentParser:
 
 def _ranking_page(table: Any, page: str, predictor: Any, options: dict[str, Any]) -> None:
     """A page of the best candidates of a table of scores."""
+    from mlensing.data.gather import gather
     from mlensing.evaluation.page import shown_rows, write_page
     from mlensing.evaluation.report import rank_scores
     from mlensing.inference.evaluate import pictures
-    from mlensing.inference.inputs import gather
 
     report = rank_scores(table["logit"], files=list(table["file"]), title="Candidates")
     items = gather(options["inputs"], survey=options["survey"], pixel_scale=options["pixel_scale"])
