@@ -20,16 +20,33 @@ PROGRAM = "mlensing"
 
 
 def simulate_verb(arguments: Sequence[str]) -> None:
-    """Simulate lenses and impostors as FITS with an index and their truth."""
+    """Simulate lenses and impostors, or paint arcs on real images; with an index and their truth."""
     from mlensing.data.prepare import divide
     from mlensing.data.preview import write_preview
-    from mlensing.simulate.write import simulate
+    from mlensing.simulate import Mixture, simulate
 
     options = _options("simulate", arguments)
-    index = simulate(**options)
+    described = {name: options.pop(name) for name in ("hosts", "survey", "pixel_scale", "psf_fwhm", "stretch")}
+    hosts = None
+    if any(value is not None for value in described.values()):
+        from mlensing.training.painted import load_hosts
+
+        hosts = load_hosts(described.pop("hosts"), Mixture.load(options["config"]), **described)
+    index = simulate(**options, hosts=hosts)
     divide(index, seed=options["seed"])
     write_preview(index, index.with_name("preview.png"))
     print(f"wrote {index}; next: {PROGRAM} train --config configs/baseline.yaml --data_dir {index.parent}")
+
+
+def simulate_parser() -> Any:
+    """Options of ``simulate``."""
+    made = signature_parser("simulate", "mlensing.simulate:simulate", config_file=False, skip=("hosts",))
+    made.add_argument("--hosts", help="real images to paint arcs on: a folder, or an index CSV")
+    made.add_argument("--survey", help="preset of hosts whose header names none: lsst, des, cfhtls, ...")
+    made.add_argument("--pixel_scale", type=float, help="of hosts that state none [arcsec/px]")
+    made.add_argument("--psf_fwhm", type=float | list[float], help="PSF of the hosts, one or one a band [arcsec]")
+    made.add_argument("--stretch", type=int, help="which of the survey's colour stretches they have (default: all)")
+    return made
 
 
 def prepare_verb(arguments: Sequence[str]) -> None:
@@ -171,7 +188,10 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
 }
 
 EXAMPLES = {
-    "simulate": ["--config configs/paper_synthetic.yaml --num_samples 1000 --output_dir data/simulated"],
+    "simulate": [
+        "--config configs/paper_synthetic.yaml --num_samples 1000 --output_dir data/simulated",
+        "--config configs/release_sky.yaml --hosts my_galaxies/ --survey des --num_samples 1000",
+    ],
     "prepare": ["--fits_dir my_images/ --output_dir data/processed --train_split 0.8"],
     "train": [
         "--config configs/baseline.yaml --data_dir data/processed",
@@ -237,8 +257,10 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(where, problem, f"See {self.prog} --help.")
 
 
-def signature_parser(verb: str, function: str, *, config_file: bool = True) -> Any:
+def signature_parser(verb: str, function: str, *, config_file: bool = True, skip: Sequence[str] = ()) -> Any:
     """A parser whose flags, types and help are the arguments of a function, given as ``package.module:name``.
+
+    Arguments in ``skip`` are left out.
 
     With ``config_file``, ``--config FILE`` gives defaults in YAML; else ``config`` is the function's own argument.
     """
@@ -249,12 +271,12 @@ def signature_parser(verb: str, function: str, *, config_file: bool = True) -> A
     made: Any = parser(f"{PROGRAM} {verb}", **_words(verb, formatter))
     if config_file:
         made.add_argument("--config", action="config", help="YAML file of the options below")
-    made.add_function_arguments(resolve_name(function), as_positional=False)
+    made.add_function_arguments(resolve_name(function), as_positional=False, skip=set(skip))
     return made
 
 
 PARSERS: dict[str, Callable[[], Any]] = {
-    "simulate": partial(signature_parser, "simulate", "mlensing.simulate:simulate", config_file=False),
+    "simulate": simulate_parser,
     "prepare": partial(signature_parser, "prepare", "mlensing.data.prepare:prepare"),
     "train": partial(signature_parser, "train", "mlensing.training:fit"),
     "train_live": partial(signature_parser, "train_live", "mlensing.training:fit_live"),

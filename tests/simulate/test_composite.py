@@ -15,7 +15,9 @@ COUNT = 16
 
 
 def drawn(survey: str, seed: int = 0) -> Stretch:
-    return draw_stretch(Survey.load(survey), torch.rand(COUNT, 8, generator=torch.Generator().manual_seed(seed)))
+    return draw_stretch(
+        Survey.load(survey).composites, torch.rand(COUNT, 8, generator=torch.Generator().manual_seed(seed))
+    )
 
 
 def sky(seed: int = 0) -> Tensor:

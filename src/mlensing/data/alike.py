@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -62,7 +63,8 @@ def read_hosts(
         ConfigError: not one host that can be used, or hosts of several kinds.
         CatalogError, ImageError, SurveyError: an index or folder that cannot be used, an unknown survey.
     """
-    found, skipped = _readable(gather([hosts], survey=survey, pixel_scale=pixel_scale))
+    items = [_named(item, Path(hosts)) for item in gather([hosts], survey=survey, pixel_scale=pixel_scale)]
+    found, skipped = _readable(items)
     usable: Read = []
     for item, cutout in found:
         try:
@@ -76,6 +78,13 @@ def read_hosts(
     name = only("hosts", {cutout.survey or "" for cutout in cutouts}, "Give one survey's images, or --survey.")
     only("hosts", {",".join(cutout.bands) for cutout in cutouts}, "Give images in the same bands.")
     return _stack(usable, _representation("hosts", cutouts), name, skipped)
+
+
+def _named(item: Item, folder: Path) -> Item:
+    """The item under the name of its folder, wherever that lies."""
+    if not folder.is_dir():
+        return item
+    return replace(item, file=Path(item.file).relative_to(folder.parent).as_posix())
 
 
 def _host(item: Item, cutout: Cutout, size: int, bands: Sequence[str] | None) -> Cutout:

@@ -12,11 +12,10 @@ import torch
 from mlensing.contract import CHANNELS
 from mlensing.cutouts import Cutouts
 from mlensing.errors import ConfigError
-from mlensing.simulate.composite import UNIFORMS, published
+from mlensing.simulate.composite import UNIFORMS, published, with_stretch
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.mixture import Mixture
 from mlensing.simulate.simulator import BLOCK, Simulator
-from mlensing.survey import Survey
 
 
 def simulate_alike(
@@ -48,15 +47,5 @@ def simulate_alike(
     image, dx = (torch.cat([block[key] for block in blocks])[:num_samples] for key in ("image", "dx"))
     if real.representation == "composite":
         uniform = Draws(seed, torch.arange(len(image))).uniform("published/stretch", UNIFORMS)
-        image = published(image, _with_stretch(simulator.surveys[0], stretch), dx=dx, uniform=uniform)
+        image = published(image, with_stretch(simulator.surveys[0], stretch), dx=dx, uniform=uniform)
     return Cutouts(image.numpy(), real.bands, real.representation, real.survey, {})
-
-
-def _with_stretch(survey: Survey, stretch: int | None) -> Survey:
-    """The survey as if it published colour in this one stretch."""
-    if stretch is None:
-        return survey
-    if not 0 <= stretch < len(survey.composites):
-        problem = f"survey {survey.name} has no stretch {stretch}"
-        raise ConfigError("stretch", problem, f"It has {len(survey.composites)}, counted from 0.")
-    return survey.model_copy(update={"composites": (survey.composites[stretch],)})

@@ -72,8 +72,7 @@ class Sky:
 
     def observe(self, *, arc_signal: float) -> Block:
         """Noisy images and their truth; arcs reach at least this matched-filter S/N."""
-        padded = self.frame + 2 * MARGIN * self.fine
-        transfer = torch.fft.rfft2(self.observation.psf(size=padded, spacing=self.spacing))
+        transfer = self._transfer()
         light = self._pixels(convolve(render_light(self.shining, size=self.frame, spacing=self.spacing), transfer))
         truth = self._truth()
         rows = (self.kind < len(LENSED)).nonzero()[:, 0]
@@ -120,7 +119,7 @@ class Sky:
         if len(quasars):
             arcs += render_light(quasars, size=self.frame, spacing=spacing)
         blurred = self._pixels(convolve(arcs, transfer[rows]))
-        signal = matched_signal(blurred, self.observation.noise(light)[rows], light[rows])
+        signal = matched_signal(blurred, self._noise(light)[rows], light[rows])
         faint = self.kind[rows] == KINDS.index("faint_lens")
         magnitude = draw_brightness(self._some(rows), signal, minimum=minimum, faint=faint)
         scale = torch.exp((REFERENCE_MAGNITUDE - magnitude) * (0.4 * math.log(10.0)))
@@ -128,6 +127,16 @@ class Sky:
         truth["source_magnitude"][rows] = magnitude
         truth["arc_signal"][rows] = signal * scale
         return blurred * scale[:, None, None, None]
+
+    def _transfer(self) -> Tensor:
+        """PSFs as ``convolve`` takes them."""
+        padded = self.frame + 2 * MARGIN * self.fine
+        transfer: Tensor = torch.fft.rfft2(self.observation.psf(size=padded, spacing=self.spacing))
+        return transfer
+
+    def _noise(self, light: Tensor) -> Tensor:
+        """Standard deviation of each pixel beneath the arcs."""
+        return self.observation.noise(light)
 
     def _truth(self) -> Block:
         g = self.galaxies

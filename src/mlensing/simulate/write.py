@@ -1,18 +1,21 @@
-"""A simulated set on disk: FITS files, ``index.csv`` and ``provenance.json``; resumable, the same bytes every time."""
+"""A simulated set on disk: images, ``index.csv`` and ``provenance.json``; resumable, the same bytes every time."""
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import multiprocessing
 import shutil
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
@@ -20,7 +23,8 @@ from mlensing.errors import ConfigError
 from mlensing.physics.cosmology import sigma_crit
 from mlensing.provenance import provenance, replacing, write_json
 from mlensing.simulate.fits_template import MAPS, Card, FitsTemplate
-from mlensing.simulate.mixture import KINDS, Mixture
+from mlensing.simulate.hosts import Hosts
+from mlensing.simulate.mixture import KIND_NAMES, Mixture
 from mlensing.simulate.simulator import BLOCK, Simulator
 from mlensing.simulate.sky import Block
 
@@ -36,8 +40,12 @@ def simulate(
     seed: int = 42,
     maps: bool = True,
     num_workers: int | None = None,
+    hosts: Hosts | None = None,
 ) -> Path:
     """Write simulated lenses and impostors as FITS, with an index and their truth.
+
+    With hosts it writes real cutouts, with arcs painted on the lenses: linear ones as FITS in their own unit, colour
+    ones as PNG without maps. The column ``group`` keeps a host, painted and as it is, in one split.
 
     Interrupted and started again it goes on where it stopped; the result is byte-identical to an uninterrupted run.
 
@@ -48,6 +56,7 @@ def simulate(
         seed: of the whole set.
         maps: write kappa, psi and alpha beside each image.
         num_workers: processes; None takes one per core.
+        hosts: real cutouts to paint on instead of drawing the sky.
 
     Returns:
         path of ``index.csv``.
@@ -59,16 +68,17 @@ def simulate(
     if num_samples < 1:
         raise ConfigError("num_samples", f"expected 1 or more, got {num_samples}", "Take 10000.")
     mixture, folder = Mixture.load(config), Path(output_dir)
-    Simulator(mixture, seed=seed)  # a survey or band that there is not shows before anything is written
+    maps = maps and not _is_colour(hosts)
+    Simulator(mixture, seed=seed, hosts=hosts)  # a survey or band that there is not shows before anything is written
     settings = {"mixture": mixture.model_dump(mode="json"), "num_samples": num_samples, "maps": maps}
-    _claim(folder, provenance("simulate", settings, seed))
+    _claim(folder, provenance("simulate", settings | _settings(hosts), seed))
     index = folder / "index.csv"
     if not index.exists():
         parts = folder / _PARTS
         parts.mkdir(exist_ok=True)
         blocks = range(math.ceil(num_samples / BLOCK))
         missing = [number for number in blocks if not _part(parts, number).exists()]
-        work = partial(_write_block, mixture, seed, folder, num_samples, maps)
+        work = Work(mixture, seed, folder, num_samples, maps, hosts)
         for _ in track(_each(work, missing, num_workers), total=len(missing), **_bar()):
             pass
         rows = pd.concat([pd.read_csv(_part(parts, number), dtype=str, keep_default_na=False) for number in blocks])
@@ -78,11 +88,50 @@ def simulate(
     return index
 
 
+@dataclass(frozen=True)
+class Work:
+    """What all blocks of a set share; handed to each process once, with its hosts.
+
+    Attributes:
+        mixture, seed, folder, num_samples, maps, hosts: arguments of ``simulate``.
+    """
+
+    mixture: Mixture
+    seed: int
+    folder: Path
+    num_samples: int
+    maps: bool
+    hosts: Hosts | None
+
+    @cached_property
+    def simulator(self) -> Simulator:
+        """Made where it is first used: in the process that does the work."""
+        return Simulator(self.mixture, seed=self.seed, hosts=self.hosts)
+
+
+def _is_colour(hosts: Hosts | None) -> bool:
+    return hosts is not None and hosts.cutouts.representation == "composite"
+
+
+def _settings(hosts: Hosts | None) -> dict[str, Any]:
+    """What of the hosts decides the set, and which were left out."""
+    if hosts is None:
+        return {}
+    told = {
+        "count": len(hosts),
+        "fingerprint": hosts.cutouts.fingerprint(),
+        "bands": hosts.bands,
+        "survey": hosts.survey.model_dump(mode="json"),
+        "left_out": dict(hosts.cutouts.skipped),
+    }
+    return {"hosts": told}
+
+
 def _tidy(folder: Path) -> None:
     """Remove the parts of the index, and the halves of files that killed runs left behind."""
     if (folder / _PARTS).exists():
         shutil.rmtree(folder / _PARTS)
-    for half in [*folder.glob(".*.part.*"), *folder.glob("images/*/.*.part.fits")]:
+    for half in [*folder.glob(".*.part.*"), *folder.glob("images/*/.*.part.*")]:
         half.unlink()
 
 
@@ -115,40 +164,70 @@ def _claim(folder: Path, record: dict[str, Any]) -> None:
     write_json(note, record)
 
 
-def _each(work: Any, blocks: list[int], num_workers: int | None) -> Iterator[None]:
-    """Do the work of each block, in processes of one thread each: threads could change the last bits."""
+_in_process: list[Work] = []
+"""The work of a worker process, which its initializer puts here: hosts are too large to go with every block."""
+
+
+def _start(work: Work) -> None:
+    torch.set_num_threads(1)
+    _in_process[:] = [work]
+
+
+def _do(number: int) -> None:
+    _write_block(_in_process[0], number)
+
+
+def _each(work: Work, blocks: list[int], num_workers: int | None) -> Iterator[None]:
+    """Write each block, in processes of one thread each: threads could change the last bits."""
     count = min(num_workers if num_workers is not None else multiprocessing.cpu_count(), len(blocks))
     if count <= 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            yield from map(work, blocks)
+            for number in blocks:
+                _write_block(work, number)
+                yield
         finally:
             torch.set_num_threads(threads)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.imap_unordered(work, blocks)
+    with context.Pool(count, initializer=_start, initargs=(work,)) as pool:
+        yield from pool.imap_unordered(_do, blocks)
 
 
-def _write_block(mixture: Mixture, seed: int, folder: Path, num_samples: int, maps: bool, number: int) -> None:
+def _write_block(work: Work, number: int) -> None:
     """Files of one block, then the part of the index that says they are whole."""
-    simulator = Simulator(mixture, seed=seed)
-    block = simulator.block(number, maps=maps)
-    truth = _truth(simulator, block)
-    template = FitsTemplate(size=mixture.size, bands=block["image"].shape[1], cards=_cards(truth.iloc[0]), maps=maps)
-    planes = {name: block[name.lower()].numpy() for name in (MAPS if maps else ())}
-    images = block["image"].numpy()
-    rows = []
-    for position, index in enumerate(range(number * BLOCK, min((number + 1) * BLOCK, num_samples))):
-        name = f"images/{index // 1000:03d}/sim_{index:07d}.fits"
-        row = truth.iloc[position]
-        content = template.fill(images[position], {k: v[position] for k, v in planes.items()}, _cards(row))
-        with replacing(folder / name) as beside:
+    block = work.simulator.block(number, maps=work.maps)
+    truth = _truth(work.simulator, block)
+    count = min(BLOCK, work.num_samples - number * BLOCK)
+    contents = (_pictures if _is_colour(work.hosts) else _fits)(block, truth, maps=work.maps)
+    ending, rows = "png" if _is_colour(work.hosts) else "fits", []
+    for position, content in zip(range(count), contents, strict=False):
+        index = number * BLOCK + position
+        name = f"images/{index // 1000:03d}/sim_{index:07d}.{ending}"
+        with replacing(work.folder / name) as beside:
             beside.write_bytes(content)
-        rows.append({"filepath": name, **row.to_dict()})
-    with replacing(_part(folder / _PARTS, number)) as beside:
+        rows.append({"filepath": name, **truth.iloc[position].to_dict()})
+    with replacing(_part(work.folder / _PARTS, number)) as beside:
         pd.DataFrame(rows).to_csv(beside, index=False, lineterminator="\n", float_format="%.7g")
+
+
+def _fits(block: Block, truth: pd.DataFrame, *, maps: bool) -> Iterator[bytes]:
+    """Each sample of a block as a FITS file."""
+    images = block["image"].numpy()
+    shape = {"size": images.shape[-1], "bands": images.shape[1]}
+    template = FitsTemplate(**shape, cards=_cards(truth.iloc[0]), maps=maps, zero_point="host" not in block)
+    planes = {name: block[name.lower()].numpy() for name in (MAPS if maps else ())}
+    for position, image in enumerate(images):
+        yield template.fill(image, {k: v[position] for k, v in planes.items()}, _cards(truth.iloc[position]))
+
+
+def _pictures(block: Block, truth: pd.DataFrame, *, maps: bool) -> Iterator[bytes]:
+    """Each sample of a block of composites as a PNG file."""
+    for picture in block["image"].flip(1).permute(0, 2, 3, 1).to(torch.uint8).numpy():
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "png")
+        yield buffer.getvalue()
 
 
 def _truth(simulator: Simulator, block: Block) -> pd.DataFrame:
@@ -164,8 +243,11 @@ def _truth(simulator: Simulator, block: Block) -> pd.DataFrame:
         "z_source": z_source,
         "survey": surveys,
         "bands": bands,
-        "kind": [KINDS[i] for i in block["kind"].tolist()],
+        "kind": [KIND_NAMES[i] for i in block["kind"].tolist()],
     }
+    if simulator.hosts is not None:
+        cutouts, chosen = simulator.hosts.cutouts, block["host"].tolist()
+        columns |= {"group": [cutouts.group[i] for i in chosen], "host": [cutouts.files[i] for i in chosen]}
     return pd.DataFrame(columns | {name: block[name].double().numpy() for name in TRUTH})
 
 
