@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,13 @@ class Cutouts:
     def size(self) -> int:
         """Pixels a side."""
         return int(self.image.shape[-1])
+
+    def select(self, rows: Sequence[int]) -> Cutouts:
+        """These images only."""
+        chosen = list(rows)
+        files, group = (tuple(words[row] for row in chosen) for words in (self.files, self.group))
+        scale = self.pixel_scale[chosen]
+        return replace(self, image=self.image[chosen], files=files, group=group, pixel_scale=scale)
 
     def fingerprint(self) -> str:
         """Short hash of pixels, bands and scales."""

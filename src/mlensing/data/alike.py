@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from astropy.utils.exceptions import AstropyWarning
 
 from mlensing.contract import CHANNELS, Representation
 from mlensing.cutouts import Cutouts
@@ -76,8 +78,9 @@ def read_hosts(
         raise ConfigError(hosts, f"not one image can be used as a host; the first: {reason}", "Correct --hosts.")
     cutouts = [cutout for _, cutout in usable]
     name = only("hosts", {cutout.survey or "" for cutout in cutouts}, "Give one survey's images, or --survey.")
+    kind = _representation("hosts", cutouts)
     only("hosts", {",".join(cutout.bands) for cutout in cutouts}, "Give images in the same bands.")
-    return _stack(usable, _representation("hosts", cutouts), name, skipped)
+    return _stack(usable, kind, name, skipped)
 
 
 def _named(item: Item, folder: Path) -> Item:
@@ -130,11 +133,13 @@ def _stack(found: Read, kind: Representation, survey: str, skipped: dict[str, st
 
 def _readable(items: Sequence[Item]) -> tuple[Read, dict[str, str]]:
     found, skipped = [], {}
-    for item in items:
-        try:
-            found.append((item, read_item(item)))
-        except MLensingError as error:
-            skipped[item.file] = str(error)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)  # what matters of it is among the reasons
+        for item in items:
+            try:
+                found.append((item, read_item(item)))
+            except MLensingError as error:
+                skipped[item.file] = str(error)
     return found, skipped
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from astropy.utils.exceptions import AstropyWarning
 
 from mlensing.data.cutout import FITS_ENDINGS, Cutout, Image, fill_bad_pixels
 from mlensing.data.fits import opened
@@ -55,7 +57,8 @@ def _all_fits(paths: Sequence[Path]) -> bool:
 def _shape(path: Path) -> tuple[int, ...]:
     """Shape of the first HDU; empty where its header names bands, or where it is damaged."""
     try:
-        with opened(path) as hdus:
+        with warnings.catch_warnings(), opened(path) as hdus:
+            warnings.simplefilter("ignore", AstropyWarning)
             header = hdus[0].header
             return () if "BANDS" in header else tuple(header[f"NAXIS{k}"] for k in range(header["NAXIS"], 0, -1))
     except ImageError:  # whoever reads it will say so

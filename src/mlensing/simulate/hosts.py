@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mlensing.cutouts import Cutouts
 from mlensing.errors import ConfigError
+from mlensing.provenance import fingerprint
 from mlensing.simulate.colours import band_numbers
 from mlensing.simulate.composite import UNIFORMS, Stretch, draw_stretch, linearised, stretched, with_stretch
 from mlensing.simulate.draws import Draws
@@ -23,6 +24,7 @@ TYPICAL_NOISE, TYPICAL_DEPTH = 2.0, 24.5
 QUIET = 1e10  # electrons of sky in its pixels: more than any exposure holds, so that its arcs add no photon noise
 FAMILIAR = 3.0  # ratio of measured to preset noise within which flux is taken to be at zero point 30
 COLOUR_BANDS = ("g", "r", "i")  # what blue, green and red are where no survey says
+HELD_BACK = 5  # one group in so many validates a training on the fly
 LAG = 2  # pixels between those whose difference measures noise: resampling correlates nearer ones
 
 
@@ -69,6 +71,21 @@ class Hosts:
 
     def __len__(self) -> int:
         return len(self.cutouts)
+
+    def divided(self) -> tuple[Hosts, Hosts]:
+        """Those to train on, and every ``HELD_BACK``-th group, which a hash of its name chooses, to validate on.
+
+        Raises:
+            ConfigError: a single group.
+        """
+        groups = sorted(set(self.cutouts.group), key=lambda name: fingerprint(name.encode()))
+        if len(groups) < 2:
+            problem = f"{len(self)} hosts of {len(groups)} group cannot be divided into training and validation"
+            raise ConfigError("hosts", problem, "Give two at least.")
+        apart = set(groups[: max(1, len(groups) // HELD_BACK)])
+        rows = [[i for i, name in enumerate(self.cutouts.group) if (name in apart) == held] for held in (False, True)]
+        seen, unseen = (replace(self, cutouts=self.cutouts.select(some)) for some in rows)
+        return seen, unseen
 
     def instrument(self, device: torch.device) -> Instrument:
         """What took each of them, a row a host."""
@@ -153,6 +170,10 @@ class Canvas:
         values = (getattr(self, f.name) for f in fields(self))
         return Canvas(*(None if value is None else value[rows] for value in values))  # type: ignore[arg-type]
 
+    def certain(self) -> Tensor:
+        """Light beyond its noise: what is surely there."""
+        return (self.light - self.noise).clamp(min=0)
+
     def painted(self, arcs: Tensor, draws: Draws) -> Tensor:
         """The image with arcs [B, band, y, x] on it: nothing else of it changes.
 
@@ -194,7 +215,7 @@ def linear_canvas(image: Tensor, *, typical: Tensor, photons: Tensor) -> Canvas:
     unit = zero_point_unit(noise, typical)
     light = (image - level[..., None, None]) * unit[..., None, None]
     variance = (noise * unit)[..., None, None] ** 2 + light.clamp(min=0) / photons[..., None, None]
-    return Canvas(image, light.clamp(min=0), torch.sqrt(variance), unit, photons, None)
+    return Canvas(image, light, torch.sqrt(variance), unit, photons, None)
 
 
 def colour_canvas(image: Tensor, stretch: Stretch, *, typical: Tensor) -> Canvas:
@@ -206,7 +227,7 @@ def colour_canvas(image: Tensor, stretch: Stretch, *, typical: Tensor) -> Canvas
     faint = noise.flatten(2).quantile(0.1, dim=2)
     unit = zero_point_unit(faint, typical)[..., None, None]
     flat = unit.flatten(1)
-    return Canvas(image, light.clamp(min=0) * unit, noise * unit, flat, torch.ones_like(flat), stretch)
+    return Canvas(image, light * unit, noise * unit, flat, torch.ones_like(flat), stretch)
 
 
 def sky_noise(image: Tensor) -> Tensor:

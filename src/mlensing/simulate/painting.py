@@ -49,7 +49,7 @@ def measure(canvas: Canvas, view: Instrument) -> Shape:
     Moments are weighted with a Gaussian about the centre, so that neighbours do not count, and its width is taken out:
     for Gaussian light the inverse of the measured tensor is that of the light plus that of the weight.
     """
-    seen = torch.clamp((canvas.light - canvas.noise) / canvas.noise, min=0).mean(1)
+    seen = (canvas.certain() / canvas.noise).mean(1)
     size = seen.shape[-1]
     line = axis(size, torch.ones(1, device=seen.device))[0]
     near = (line.abs() <= CENTRED * size).float()
@@ -139,7 +139,7 @@ class PaintedSky(Sky):
         truth, image = self._truth(), self.canvas.image
         rows = (self.kind < len(LENSED)).nonzero()[:, 0]
         if len(rows):
-            arcs = self._arcs(rows, self._transfer(), self.canvas.light, arc_signal, truth)
+            arcs = self._arcs(rows, self._transfer(), self.canvas.certain(), arc_signal, truth)
             image = image.index_copy(0, rows, self.canvas[rows].painted(arcs, self._some(rows)))
         return {"image": image} | truth
 

@@ -15,6 +15,7 @@ from mlensing.data.normalise import measure_statistics
 from mlensing.errors import ConfigError, ContractError
 from mlensing.models.checkpoint import read_checkpoint
 from mlensing.provenance import fingerprint
+from mlensing.simulate.hosts import Hosts
 from mlensing.simulate.mixture import Mixture
 from mlensing.survey import Survey
 from mlensing.training.finder import Compose
@@ -46,20 +47,24 @@ def new_contract(resume: str | None, **fields: Any) -> ModelContract:
     return kept
 
 
-def sky_fields(mixture: Mixture, seed: int) -> dict[str, Any]:
-    """What a simulated sky says in a contract: all but the network and the statistics."""
+def sky_fields(mixture: Mixture, seed: int, hosts: Hosts | None = None) -> dict[str, Any]:
+    """What a simulated sky, or one painted on hosts, says in a contract: all but the network and the statistics."""
     scales = [Survey.load(name).pixel_scale for name in mixture.surveys]
+    bands, painted = mixture.bands or CHANNELS, b""
+    if hosts is not None:
+        scales, painted = list(hosts.cutouts.pixel_scale), hosts.cutouts.fingerprint().encode()
+        bands = mixture.bands or (CHANNELS if len(hosts.bands) == 3 else hosts.bands)
     labelled = sum(weight for name, weight in mixture.classes.items() if name != "faint_lens")
     share = mixture.classes.get("lens", 0.0) / labelled if labelled else 0.0
     if not 0 < share < 1:
         remedy = "Give `lens` and at least one other class a weight."
         raise ConfigError("mixture", f"the share of lenses is {share:g}", remedy)
     return {
-        "bands": mixture.bands or CHANNELS,
+        "bands": bands,
         "input_size": mixture.size,
         "pixel_scale": (min(scales), max(scales)),
         "prevalence": share,
-        "training_hash": fingerprint(mixture.model_dump_json().encode(), str(seed).encode()),
+        "training_hash": fingerprint(mixture.model_dump_json().encode(), str(seed).encode(), *filter(None, [painted])),
     }
 
 

@@ -20,6 +20,7 @@ from mlensing.training.compose import SurveyComposites
 from mlensing.training.describe import new_contract, require_composites, require_positive, sky_fields, statistics
 from mlensing.training.finder import Finder
 from mlensing.training.live import LiveData
+from mlensing.training.painted import load_hosts
 from mlensing.training.run import Monitor, run, share_cores
 
 MEASURED = 512
@@ -155,6 +156,11 @@ def fit_live(
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
     num_workers: int | None = None,
     log_dir: str = "lightning_logs",
+    hosts: str | None = None,
+    survey: str | None = None,
+    pixel_scale: float | None = None,
+    psf_fwhm: float | list[float] | None = None,
+    stretch: int | None = None,
 ) -> Path:
     """Train a finder on a simulated sky, with no files at all; no sample is seen twice.
 
@@ -167,6 +173,12 @@ def fit_live(
         shift_px: further centroid shifts than those of the simulated sky [px]; they lay the border open.
         num_workers: processes that simulate ahead on the CPU; None is 1 there, and 0 on a GPU, which simulates
             for itself.
+        hosts: real images to paint arcs on, a folder or an index CSV; all but lenses are then these as they are. One
+            in five validates.
+        survey: preset of hosts whose header names none.
+        pixel_scale: of hosts that state none [arcsec/px].
+        psf_fwhm: PSF of the hosts, one or one a band [arcsec]; None takes the survey's.
+        stretch: which of the survey's colour stretches pictures among them have, from 0; None tries all.
 
     All other arguments are those of ``fit``.
 
@@ -181,16 +193,17 @@ def fit_live(
         raise ConfigError("draws", f"expected at least 1, got {draws}", "Take 40000 or more to learn something.")
     seed_everything(seed, verbose=False)
     sky = Mixture.load(mixture)
-    fields = {**sky_fields(sky, seed), "class_weight_ratio": class_weight_ratio}
+    painted = load_hosts(hosts, sky, survey=survey, pixel_scale=pixel_scale, psf_fwhm=psf_fwhm, stretch=stretch)
+    fields = {**sky_fields(sky, seed, painted), "class_weight_ratio": class_weight_ratio}
     require_composites(composites, fields["bands"])
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     workers = int(not on_gpu) if num_workers is None else num_workers
     share_cores(workers)
     data = LiveData(
         sky, seed=seed, batch_size=batch_size, epoch_draws=epoch_draws, validation_draws=validation_draws,
-        device="cuda" if on_gpu and not workers else "cpu", num_workers=workers,
+        device="cuda" if on_gpu and not workers else "cpu", num_workers=workers, hosts=painted,
     )  # fmt: skip
-    compose = SurveyComposites([Survey.load(name) for name in sky.surveys])
+    compose = SurveyComposites(data.train.simulator.surveys)
     measured = statistics(data.sample(MEASURED), composites=composites, compose=compose, seed=seed)
     contract = new_contract(resume, name=model, options=model_options or {}, statistics=measured, **fields)
     finder = _finder(contract, init, settings, compose=compose)

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mlensing.errors import ConfigError
 from mlensing.provenance import fingerprint
+from mlensing.simulate.hosts import Hosts
 from mlensing.simulate.mixture import Mixture
 from mlensing.simulate.simulator import BLOCK, Simulator
 
@@ -32,21 +33,25 @@ class SimulatedBatches(Dataset[Batch]):
         seed: of the whole sky.
         batch_size: a multiple of the simulator's block.
         device: where to simulate.
+        hosts: real cutouts to paint on instead of drawing the sky.
     """
 
-    def __init__(self, mixture: Mixture, *, seed: int, batch_size: int, device: str = "cpu") -> None:
-        self.mixture, self.seed, self.batch_size, self.device = mixture, seed, batch_size, device
+    def __init__(
+        self, mixture: Mixture, *, seed: int, batch_size: int, device: str = "cpu", hosts: Hosts | None = None
+    ) -> None:
+        self.mixture, self.seed, self.batch_size, self.device, self.hosts = mixture, seed, batch_size, device, hosts
 
     @cached_property
     def simulator(self) -> Simulator:
         """Made where it is first used: in the worker, when there is one."""
-        return Simulator(self.mixture, seed=self.seed, device=self.device)
+        return Simulator(self.mixture, seed=self.seed, device=self.device, hosts=self.hosts)
 
     def __getitem__(self, index: int) -> Batch:
         count = self.batch_size // BLOCK
         blocks = [self.simulator.block(index * count + i) for i in range(count)]
         batch = {key: torch.cat([block[key] for block in blocks]) for key in blocks[0]}
-        composite = torch.zeros_like(batch["label"], dtype=torch.bool)
+        colour = self.hosts is not None and self.hosts.cutouts.representation == "composite"
+        composite = torch.full_like(batch["label"], colour, dtype=torch.bool)
         return {**batch, "composite": composite, "dy": batch["dx"]}
 
 
@@ -86,6 +91,7 @@ class LiveData(LightningDataModule):
         validation_draws: samples of the validation set.
         device: where to simulate; with workers it is the CPU.
         num_workers: processes that simulate ahead; 0 simulates between the training steps.
+        hosts: real cutouts to paint on; every fifth of their groups serves validation only.
 
     Raises:
         ConfigError: a batch size that blocks do not fill, or epochs shorter than a batch.
@@ -101,6 +107,7 @@ class LiveData(LightningDataModule):
         validation_draws: int = 1024,
         device: str = "cpu",
         num_workers: int = 0,
+        hosts: Hosts | None = None,
     ) -> None:
         super().__init__()
         if batch_size < BLOCK or batch_size % BLOCK:
@@ -111,8 +118,9 @@ class LiveData(LightningDataModule):
             raise ConfigError("epoch_draws", problem, f"Take {batch_size} or more.")
         self.batch_size, self.epoch_draws, self.num_workers = batch_size, epoch_draws, num_workers
         other = int(fingerprint(f"validation {seed}".encode())[:7], 16)
-        self.train = SimulatedBatches(mixture, seed=seed, batch_size=batch_size, device=device)
-        self.held_apart = SimulatedBatches(mixture, seed=other, batch_size=batch_size, device=device)
+        seen, unseen = (None, None) if hosts is None else hosts.divided()
+        self.train = SimulatedBatches(mixture, seed=seed, batch_size=batch_size, device=device, hosts=seen)
+        self.held_apart = SimulatedBatches(mixture, seed=other, batch_size=batch_size, device=device, hosts=unseen)
         self.draws = 0
         self.validation_batches = validation_draws // batch_size
 
