@@ -17,10 +17,13 @@ from mlensing.cutouts import Cutouts
 from mlensing.data.alike import read_hosts
 from mlensing.errors import ConfigError, SurveyError
 from mlensing.simulate import BLOCK, Mixture, Simulator, simulate
-from mlensing.simulate.hosts import Hosts, linear_canvas, sky_noise, turned
+from mlensing.simulate.canvas import colour_balance, linear_canvas, sky_noise, turned
+from mlensing.simulate.composite import draw_stretch
+from mlensing.simulate.hosts import Hosts
 from mlensing.simulate.mixture import HOST, KIND_NAMES
 from mlensing.simulate.painting import measure
 from mlensing.simulate.sky import Block
+from mlensing.survey import Composite
 
 SIZE, SCALE = 48, 0.263
 LENSES = {"lens": 1.0, "spiral": 0.5, "ring": 0.5}
@@ -190,6 +193,16 @@ def test_bands_without_a_wavelength_are_an_error() -> None:
     cutouts = linear()
     with pytest.raises(SurveyError, match="wavelength"):
         Hosts.of(replace(cutouts, bands=("a", "b", "c"), survey=""), psf_fwhm=1.0)
+
+
+def test_the_colour_of_pictures_is_balanced_on_the_hosts() -> None:
+    """Pictures whose channels were multiplied at will get those factors back, as far as galaxies have one colour."""
+    light = galaxies(40, noise=0.0)
+    factors = torch.tensor([3.0, 1.0, 0.5])
+    seen = 255 * light * factors[:, None, None] / light.amax()
+    stretch = draw_stretch((Composite(kind="percentile"),), torch.full((40, 8), 0.5))
+    balance = colour_balance(seen, stretch, torch.tensor([0.3, 1.0, 1.5]))
+    torch.testing.assert_close(balance * factors / balance[1], torch.ones(3), rtol=1e-3, atol=0)
 
 
 def test_turns_are_the_whole_group() -> None:

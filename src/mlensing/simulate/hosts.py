@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from torch import Tensor
 from mlensing.cutouts import Cutouts
 from mlensing.errors import ConfigError
 from mlensing.provenance import fingerprint
-from mlensing.simulate.colours import band_numbers
-from mlensing.simulate.composite import UNIFORMS, Stretch, draw_stretch, linearised, stretched, with_stretch
+from mlensing.simulate.canvas import Canvas, colour_balance, colour_canvas, linear_canvas, turned
+from mlensing.simulate.colours import band_numbers, relative_magnitude
+from mlensing.simulate.composite import UNIFORMS, Stretch, draw_stretch, with_stretch
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.instrument import SAMPLED, ZERO_POINT, Instrument
 from mlensing.survey import Band, Composite, Survey
@@ -22,10 +24,9 @@ TYPICAL_NOISE, TYPICAL_DEPTH = 2.0, 24.5
 """Sky noise a pixel [flux at zero point 30] and depth [AB mag] of a survey that nobody preset."""
 
 QUIET = 1e10  # electrons of sky in its pixels: more than any exposure holds, so that its arcs add no photon noise
-FAMILIAR = 3.0  # ratio of measured to preset noise within which flux is taken to be at zero point 30
+BALANCED, TYPICAL_REDSHIFT = 256, 0.15  # hosts that the colour of pictures is balanced with, half of them early types
 COLOUR_BANDS = ("g", "r", "i")  # what blue, green and red are where no survey says
 HELD_BACK = 5  # one group in so many validates a training on the fly
-LAG = 2  # pixels between those whose difference measures noise: resampling correlates nearer ones
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,28 @@ class Hosts:
         typical = torch.sqrt(view.sky * view.exposure + view.read_variance) / photons
         if self.cutouts.representation == "linear":
             return linear_canvas(image, typical=typical, photons=photons)
-        uniform = torch.full((len(draws), UNIFORMS), 0.5, device=image.device)
-        uniform[:, 0] = draws.uniform("host/stretch").clamp(max=1 - 1e-6)
-        return colour_canvas(image, draw_stretch(self.survey.composites, uniform), typical=typical)
+        which = draws.choice("host/stretch", torch.ones(len(self.survey.composites)))
+        balance = self._balances.to(image.device)[which]
+        return colour_canvas(image, _unvaried(self.survey.composites, which), typical=typical, balance=balance)
+
+    @cached_property
+    def _balances(self) -> Tensor:
+        """Colour balance [stretch, 3] of the hosts for each stretch they may have been through."""
+        some = torch.from_numpy(self.cutouts.image[:BALANCED])
+        redshift = torch.tensor([TYPICAL_REDSHIFT])
+        bands = torch.tensor([band_numbers(self.bands)])
+        colours = [relative_magnitude(kind, redshift, bands)[0] for kind in ("early", "disc")]
+        expected = 10 ** (-0.2 * (colours[0] + colours[1]))
+        every = range(len(self.survey.composites))
+        stretches = [_unvaried(self.survey.composites, torch.full((len(some),), number)) for number in every]
+        return torch.stack([colour_balance(some, stretch, expected) for stretch in stretches])
+
+
+def _unvaried(composites: Sequence[Composite], which: Tensor) -> Stretch:
+    """The stretches ``which`` [B] as they are published."""
+    uniform = torch.full((len(which), UNIFORMS), 0.5, device=which.device)
+    uniform[:, 0] = (which + 0.5) / len(composites)
+    return draw_stretch(composites, uniform)
 
 
 def _with_psf(survey: Survey, bands: Sequence[str], psf_fwhm: float | Sequence[float] | None) -> Survey:
@@ -144,106 +164,3 @@ def _nameless(bands: Sequence[str], pixel_scale: float) -> Survey:
         composites=(Composite(),),
         references=("typical of surveys from the ground",),
     )
-
-
-@dataclass
-class Canvas:
-    """Hosts as arcs meet them; light and noise in flux at zero point 30, or near it.
-
-    Attributes:
-        image: [B, band, y, x] as it is.
-        light: [B, band, y, x] its light above the sky.
-        noise: [B, band, y, x] standard deviation of that light.
-        unit: [B, band] flux of a unit of ``image``; of no meaning for composites.
-        photons: [B, band] electrons of a unit of flux; of no meaning for composites.
-        stretch: of composites; None for linear images.
-    """
-
-    image: Tensor
-    light: Tensor
-    noise: Tensor
-    unit: Tensor
-    photons: Tensor
-    stretch: Stretch | None
-
-    def __getitem__(self, rows: Tensor) -> Canvas:
-        values = (getattr(self, f.name) for f in fields(self))
-        return Canvas(*(None if value is None else value[rows] for value in values))  # type: ignore[arg-type]
-
-    def certain(self) -> Tensor:
-        """Light beyond its noise: what is surely there."""
-        return (self.light - self.noise).clamp(min=0)
-
-    def painted(self, arcs: Tensor, draws: Draws) -> Tensor:
-        """The image with arcs [B, band, y, x] on it: nothing else of it changes.
-
-        Linear arcs bring the photon noise of their own light; a composite is stretched with and without them.
-        """
-        if self.stretch is None:
-            own = torch.sqrt(arcs.clamp(min=0) / self.photons[..., None, None])
-            noisy = arcs + own * draws.normal("arcs/photons", *arcs.shape[1:])
-            return self.image + noisy / self.unit[..., None, None]
-        unit = self.unit[..., None, None]
-        under = linearised(self.image, self.stretch)
-        change = stretched(under + arcs / unit, self.stretch) - stretched(under, self.stretch)
-        return (self.image + 255 * change).round().clamp(0, 255)
-
-
-def turned(image: Tensor, flip: Tensor, turn: Tensor, transpose: Tensor) -> Tensor:
-    """Square images [B, band, y, x] mirrored, turned by half, or transposed where each [B] says so: any of the eight.
-
-    Example:
-        >>> yes, no = torch.tensor([True]), torch.tensor([False])
-        >>> turned(torch.arange(4.0).view(1, 1, 2, 2), yes, no, yes)[0, 0].tolist()
-        [[1.0, 3.0], [0.0, 2.0]]
-    """
-    flip, turn, transpose = (value[:, None, None, None] for value in (flip, turn, transpose))
-    image = torch.where(flip, image.flip(-1), image)
-    image = torch.where(turn, image.flip(-1, -2), image)
-    return torch.where(transpose, image.mT, image)
-
-
-def linear_canvas(image: Tensor, *, typical: Tensor, photons: Tensor) -> Canvas:
-    """Linear hosts. Unless the noise says otherwise, their flux is at zero point 30.
-
-    Arguments:
-        typical: [B, band] sky noise of the survey, in flux at zero point 30.
-        photons: [B, band] electrons of a unit of that flux.
-    """
-    noise = sky_noise(image)
-    level = image.flatten(2).quantile(0.2, dim=2) + 0.84 * noise
-    unit = zero_point_unit(noise, typical)
-    light = (image - level[..., None, None]) * unit[..., None, None]
-    variance = (noise * unit)[..., None, None] ** 2 + light.clamp(min=0) / photons[..., None, None]
-    return Canvas(image, light, torch.sqrt(variance), unit, photons, None)
-
-
-def colour_canvas(image: Tensor, stretch: Stretch, *, typical: Tensor) -> Canvas:
-    """Composites, linearised; their noise is that of the stretched image times the slope of the stretch."""
-    step = sky_noise(image).clamp(min=1.0)[..., None, None]  # rounding hides what is below one level
-    light, above = linearised(image, stretch), linearised(image + step, stretch)
-    below = linearised(image - step, stretch)
-    noise = ((above - below) / 2).abs()
-    faint = noise.flatten(2).quantile(0.1, dim=2)
-    unit = zero_point_unit(faint, typical)[..., None, None]
-    flat = unit.flatten(1)
-    return Canvas(image, light * unit, noise * unit, flat, torch.ones_like(flat), stretch)
-
-
-def sky_noise(image: Tensor) -> Tensor:
-    """Noise a pixel [B, band]: median absolute difference of pixels ``LAG`` apart, so smooth light does not count."""
-    across, down = image[..., LAG:] - image[..., :-LAG], image[..., LAG:, :] - image[..., :-LAG, :]
-    steps = torch.cat([across.flatten(2), down.flatten(2)], 2).abs()
-    floor = 1e-6 * image.abs().amax((2, 3)) + torch.finfo(image.dtype).tiny
-    return torch.maximum(1.4826 / math.sqrt(2.0) * steps.median(2).values, floor)
-
-
-def zero_point_unit(noise: Tensor, typical: Tensor) -> Tensor:
-    """Flux at zero point 30 of a unit of an image; [B, band], the same in all bands.
-
-    1 where the noise is within a factor ``FAMILIAR`` of the survey's; else what would make it the survey's. It decides
-    how bright the brightest sources are, and which deflectors suit the host; nothing else depends on it.
-    """
-    ratio = torch.exp(torch.log(typical / noise).mean(1, keepdim=True))
-    known = (ratio < FAMILIAR) & (ratio > 1 / FAMILIAR)
-    return torch.where(known, 1.0, ratio).expand_as(noise)

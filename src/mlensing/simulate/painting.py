@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mlensing.simulate.canvas import Canvas
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.hosts import Canvas
 from mlensing.simulate.instrument import ZERO_POINT, Instrument
 from mlensing.simulate.mixture import LENSED
 from mlensing.simulate.population import Galaxies, draw_deflectors
