@@ -57,10 +57,11 @@ def _all_fits(paths: Sequence[Path]) -> bool:
 def _shape(path: Path) -> tuple[int, ...]:
     """Shape of the first HDU; empty where its header names bands, or where it is damaged."""
     try:
-        with warnings.catch_warnings(), opened(path) as hdus:
-            warnings.simplefilter("ignore", AstropyWarning)
-            header = hdus[0].header
-            return () if "BANDS" in header else tuple(header[f"NAXIS{k}"] for k in range(header["NAXIS"], 0, -1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)  # a damaged file is told when it is read
+            with opened(path) as hdus:
+                header = hdus[0].header
+                return () if "BANDS" in header else tuple(header[f"NAXIS{k}"] for k in range(header["NAXIS"], 0, -1))
     except ImageError:  # whoever reads it will say so
         return ()
 

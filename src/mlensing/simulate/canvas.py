@@ -80,7 +80,7 @@ def linear_canvas(image: Tensor, *, typical: Tensor, photons: Tensor) -> Canvas:
         photons: [B, band] electrons of a unit of that flux.
     """
     noise = sky_noise(image)
-    level = image.flatten(2).quantile(0.2, dim=2) + 0.84 * noise
+    level = _low(image, 0.2) + 0.84 * noise
     unit = zero_point_unit(noise, typical)
     light = (image - level[..., None, None]) * unit[..., None, None]
     variance = (noise * unit)[..., None, None] ** 2 + light.clamp(min=0) / photons[..., None, None]
@@ -98,7 +98,7 @@ def colour_canvas(image: Tensor, stretch: Stretch, *, typical: Tensor, balance: 
     light, above = linearised(image, stretch), linearised(image + step, stretch)
     below = linearised(image - step, stretch)
     noise = ((above - below) / 2).abs()
-    faint = noise.flatten(2).quantile(0.1, dim=2) * balance
+    faint = _low(noise, 0.1) * balance
     unit = zero_point_unit(faint, typical) * balance
     every = unit[..., None, None]
     return Canvas(image, light * every, noise * every, unit, torch.ones_like(unit), stretch)
@@ -117,11 +117,17 @@ def colour_balance(image: Tensor, stretch: Stretch, expected: Tensor) -> Tensor:
     """
     light = linearised(image, stretch)
     edge = image.shape[-1] // 4
-    middle = light[..., edge:-edge, edge:-edge].flatten(2).mean(2) - light.flatten(2).quantile(0.1, dim=2)
+    middle = light[..., edge:-edge, edge:-edge].flatten(2).mean(2) - _low(light, 0.1)
     middle = middle.clamp(min=1e-6)
     colour = torch.log(middle) - torch.log(middle).mean(1, keepdim=True)
     wanted = torch.log(expected) - torch.log(expected).mean()
     return torch.exp(wanted - colour.median(0).values)
+
+
+def _low(image: Tensor, share: float) -> Tensor:
+    """The value [B, band] that a share of the pixels lies below; ``torch.quantile`` refuses large stacks."""
+    pixels = image.flatten(2)
+    return pixels.kthvalue(max(1, int(share * pixels.shape[2])), dim=2).values
 
 
 def sky_noise(image: Tensor) -> Tensor:
