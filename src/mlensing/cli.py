@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NoReturn
 
@@ -23,16 +24,12 @@ def simulate_verb(arguments: Sequence[str]) -> None:
     """Simulate lenses and impostors, or paint arcs on real images; with an index and their truth."""
     from mlensing.data.prepare import divide
     from mlensing.data.preview import write_preview
+    from mlensing.painted import load_hosts
     from mlensing.simulate import Mixture, simulate
 
     options = _options("simulate", arguments)
     described = {name: options.pop(name) for name in ("hosts", "survey", "pixel_scale", "psf_fwhm", "stretch")}
-    hosts = None
-    if any(value is not None for value in described.values()):
-        from mlensing.training.painted import load_hosts
-
-        hosts = load_hosts(described.pop("hosts"), Mixture.load(options["config"]), **described)
-    index = simulate(**options, hosts=hosts)
+    index = simulate(**options, hosts=load_hosts(Mixture.load(options["config"]), **described))
     divide(index, seed=options["seed"])
     write_preview(index, index.with_name("preview.png"))
     print(f"wrote {index}; next: {PROGRAM} train --config configs/baseline.yaml --data_dir {index.parent}")
@@ -41,11 +38,7 @@ def simulate_verb(arguments: Sequence[str]) -> None:
 def simulate_parser() -> Any:
     """Options of ``simulate``."""
     made = signature_parser("simulate", "mlensing.simulate:simulate", config_file=False, skip=("hosts",))
-    made.add_argument("--hosts", help="real images to paint arcs on: a folder, or an index CSV")
-    made.add_argument("--survey", help="preset of hosts whose header names none: lsst, des, cfhtls, ...")
-    made.add_argument("--pixel_scale", type=float, help="of hosts that state none [arcsec/px]")
-    made.add_argument("--psf_fwhm", type=float | list[float], help="PSF of the hosts, one or one a band [arcsec]")
-    made.add_argument("--stretch", type=int, help="which of the survey's colour stretches they have (default: all)")
+    made.add_function_arguments(resolve_name("mlensing.painted:load_hosts"), as_positional=False, skip={"mixture"})
     return made
 
 
@@ -73,8 +66,6 @@ def train_live_verb(arguments: Sequence[str]) -> None:
 def evaluate_verb(arguments: Sequence[str]) -> None:
     """Measure a trained finder on a labelled set; write report.json and report.html."""
     options = _options("evaluate", arguments)
-    from pathlib import Path
-
     from mlensing.evaluation.page import write_page
     from mlensing.inference import evaluate_split
 
@@ -233,11 +224,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = parser().parse_args(given[:1]).verb
     try:
         VERBS[verb](given[1:])
-    except MLensingError as error:
-        print(f"{PROGRAM} {verb}: error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{PROGRAM} {verb}: error: {error}. Check the path, its permissions and the disk.", file=sys.stderr)
+    except (MLensingError, OSError) as error:
+        remedy = "" if isinstance(error, MLensingError) else ". Check the path, its permissions and the disk."
+        print(f"{PROGRAM} {verb}: error: {error}{remedy}", file=sys.stderr)
         return 2
     return 0
 
@@ -258,9 +247,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def signature_parser(verb: str, function: str, *, config_file: bool = True, skip: Sequence[str] = ()) -> Any:
-    """A parser whose flags, types and help are the arguments of a function, given as ``package.module:name``.
-
-    Arguments in ``skip`` are left out.
+    """A parser whose flags, types and help are the arguments of ``package.module:name``, but for those to ``skip``.
 
     With ``config_file``, ``--config FILE`` gives defaults in YAML; else ``config`` is the function's own argument.
     """

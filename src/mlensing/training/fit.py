@@ -14,13 +14,13 @@ from mlensing.data.module import LensDataModule
 from mlensing.errors import ConfigError
 from mlensing.models import build
 from mlensing.models.checkpoint import warm_start
+from mlensing.painted import load_hosts
 from mlensing.simulate.mixture import Mixture
 from mlensing.survey import Survey, survey_names
 from mlensing.training.compose import SurveyComposites
 from mlensing.training.describe import new_contract, require_composites, require_positive, sky_fields, statistics
 from mlensing.training.finder import Finder
 from mlensing.training.live import LiveData
-from mlensing.training.painted import load_hosts
 from mlensing.training.run import Monitor, run, share_cores
 
 MEASURED = 512
@@ -193,7 +193,7 @@ def fit_live(
         raise ConfigError("draws", f"expected at least 1, got {draws}", "Take 40000 or more to learn something.")
     seed_everything(seed, verbose=False)
     sky = Mixture.load(mixture)
-    painted = load_hosts(hosts, sky, survey=survey, pixel_scale=pixel_scale, psf_fwhm=psf_fwhm, stretch=stretch)
+    painted = load_hosts(sky, hosts=hosts, survey=survey, pixel_scale=pixel_scale, psf_fwhm=psf_fwhm, stretch=stretch)
     fields = {**sky_fields(sky, seed, painted), "class_weight_ratio": class_weight_ratio}
     require_composites(composites, fields["bands"])
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 from mlensing.data.alike import read_hosts
 from mlensing.errors import ConfigError
@@ -12,22 +11,23 @@ from mlensing.simulate.mixture import Mixture
 
 
 def load_hosts(
-    hosts: str | None,
     mixture: Mixture,
     *,
+    hosts: str | None = None,
     survey: str | None = None,
     pixel_scale: float | None = None,
-    psf_fwhm: float | Sequence[float] | None = None,
+    psf_fwhm: float | list[float] | None = None,
     stretch: int | None = None,
 ) -> Hosts | None:
     """Real images as hosts in the size and bands of a mixture; None without any. Those left out are told on stderr.
 
     Arguments:
-        hosts: folder, or index CSV, as ``mlensing.data.alike.read_hosts`` takes it.
         mixture: whose size and bands.
-        survey, pixel_scale: of images that state none [arcsec/px].
-        psf_fwhm: PSF width of each band, or one for all [arcsec]; None takes the survey's.
-        stretch: which of the survey's colour stretches pictures have, from 0; None tries all.
+        hosts: real images to paint arcs on, a folder or an index CSV; all but lenses are then these as they are.
+        survey: preset of hosts whose header names none.
+        pixel_scale: of hosts that state none [arcsec/px].
+        psf_fwhm: PSF of the hosts, one or one a band [arcsec]; None takes the survey's.
+        stretch: which of the survey's colour stretches pictures among them have, from 0; None tries all.
 
     Raises:
         ConfigError: not one usable host, no PSF, or a description of hosts without any.
