@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -164,6 +165,17 @@ class Bad:
         mixture = self.file("mixture.yaml", content)
         return ["simulate", "--config", mixture, "--num_samples", "8", "--output_dir", f"{self.folder}/out"]
 
+    def paint(self, *words: str, hosts: str | None = None) -> list[str]:
+        given = [*self.simulate(SKY), "--hosts", hosts or str(self.place / "sky/images")]
+        return [*given, *words]
+
+    def noise(self, **cards: object) -> str:
+        """A folder with one image that says this of itself."""
+        (self.folder / "hosts").mkdir()
+        cube = np.random.default_rng(1).normal(size=(3, 40, 40)).astype(np.float32)
+        fits.writeto(self.folder / "hosts/a.fits", cube, fits.Header(cards))
+        return str(self.folder / "hosts")
+
     def prepare(self, *words: str, fits_dir: str | None = None) -> list[str]:
         source = fits_dir or str(self.place / "sky/images")
         return ["prepare", "--fits_dir", source, "--output_dir", f"{self.folder}/out", *words]
@@ -192,6 +204,32 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "simulate, unknown survey": (lambda b: b.simulate(SKY.replace("des", "dess")), ("'dess'", "Known: ")),
     "simulate, unknown key": (lambda b: b.simulate(SKY.replace("size", "sise")), ("mixture.yaml", "sise")),
     "simulate, unknown class": (lambda b: b.simulate(SKY.replace("spiral", "spirals")), ("spirals", "known: lens")),
+    "simulate, missing hosts": (lambda b: b.paint(hosts="absent"), ("absent", "--hosts")),
+    "simulate, no host that can be read": (
+        lambda b: b.paint(hosts=b.file("a.png", "no picture")),
+        ("a.png", "not one image can be used as a host", "damaged"),
+    ),
+    "simulate, hosts of an unknown survey": (lambda b: b.paint("--survey", "dess"), ("'dess'", "Known: ")),
+    "simulate, hosts without a PSF": (
+        lambda b: b.paint(hosts=b.noise(BANDS="g,r,i", PIXSCALE=0.3)),
+        ("psf_fwhm", "--survey"),
+    ),
+    "simulate, hosts without a pixel scale": (
+        lambda b: b.paint("--psf_fwhm", "1", hosts=b.noise(BANDS="g,r,i")),
+        ("no pixel scale", "--pixel_scale"),
+    ),
+    "simulate, hosts in unknown bands": (
+        lambda b: b.paint("--psf_fwhm", "1", hosts=b.noise(BANDS="a,b,c", PIXSCALE=0.3)),
+        ("'a'", "wavelength"),
+    ),
+    "simulate, a PSF for two of three bands": (
+        lambda b: b.paint("--psf_fwhm", "[1, 2]", hosts=b.noise(BANDS="g,r,i", PIXSCALE=0.3)),
+        ("psf_fwhm", "g,r,i"),
+    ),
+    "simulate, a survey without hosts": (
+        lambda b: [*b.simulate(SKY), "--survey", "des"],
+        ("survey", "--hosts"),
+    ),
     "prepare, unknown survey": (lambda b: b.prepare("--survey", "dess"), ("'dess'", "Known: ")),
     "prepare, missing folder": (lambda b: b.prepare(fits_dir="absent"), ("absent", "--fits_dir")),
     "train, unknown survey": (lambda b: b.train("--survey", "dess"), ("'dess'", "Known: ")),
@@ -272,6 +310,35 @@ def test_bad_input_is_told_in_one_line_and_leaves_nothing(
     assert len(lines) == 1 and lines[0].startswith(f"mlensing {arguments[0]}: error: ")
     assert all(word in lines[0] for word in said), lines[0]
     assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_painting_goes_through_to_a_training(tmp_path: Path) -> None:
+    """Arcs on a folder of images of a survey that nobody preset, two of them bad; then a training on the fly."""
+    hosts = tmp_path / "hosts"
+    hosts.mkdir()
+    for seed in range(6):
+        cube = np.random.default_rng(seed).normal(size=(3, 40, 40)).astype(np.float32)
+        cube[:, 17:23, 17:23] += 30
+        fits.writeto(hosts / f"{seed}.fits", cube, fits.Header({"BANDS": "g,r,i", "PIXSCALE": 0.3}))
+    (hosts / "text.fits").write_text("no image")
+    np.save(hosts / "small.npy", np.ones((3, 16, 16), np.float32))
+    words = ["--hosts", str(hosts), "--psf_fwhm", "0.9"]
+    (tmp_path / "sky.yaml").write_text(SKY)
+    result = door("-m", "mlensing.cli", "simulate", "--config", tmp_path / "sky.yaml", "--num_samples", 64,
+                  "--output_dir", tmp_path / "set", "--num_workers", 1, *words)  # fmt: skip
+    assert result.returncode == 0 and "left out 2 of 8 hosts; the first: " in result.stderr
+    record = json.loads((tmp_path / "set/provenance.json").read_text())
+    assert set(record["config"]["hosts"]["left_out"]) == {"hosts/text.fits", "hosts/small.npy"}
+    tables = [pd.read_csv(tmp_path / "set" / split / "index.csv") for split in ("train", "val", "test")]
+    groups = [set(table["group"]) for table in tables]
+    assert sum(map(len, groups)) == 6 == len(set().union(*groups)), "a host is in one split only"
+    done("-m", "mlensing.cli", "train_live", "--mixture", tmp_path / "sky.yaml", "--draws", 128, "--epoch_draws", 64,
+         "--validation_draws", 64, "--composites", 0, "--accelerator", "cpu", "--num_workers", 0,
+         "--model_options", "{width: 8}", "--log_dir", tmp_path / "logs", *words)  # fmt: skip
+    best = tmp_path / "logs/version_0/checkpoints/best.ckpt"
+    assert read_checkpoint(best).contract.pixel_scale == (0.3, 0.3)
+    done("-m", "mlensing.cli", "predict", hosts, "--checkpoint", best, "--output", tmp_path / "scores.csv")
+    assert (pd.read_csv(tmp_path / "scores.csv")["status"] == "ok").sum() == 7
 
 
 def test_a_mistake_is_no_traceback(tmp_path: Path) -> None:

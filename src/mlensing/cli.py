@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, NoReturn
 
@@ -20,16 +21,25 @@ PROGRAM = "mlensing"
 
 
 def simulate_verb(arguments: Sequence[str]) -> None:
-    """Simulate lenses and impostors as FITS with an index and their truth."""
+    """Simulate lenses and impostors, or paint arcs on real images; with an index and their truth."""
     from mlensing.data.prepare import divide
     from mlensing.data.preview import write_preview
-    from mlensing.simulate.write import simulate
+    from mlensing.painted import load_hosts
+    from mlensing.simulate import Mixture, simulate
 
     options = _options("simulate", arguments)
-    index = simulate(**options)
+    described = {name: options.pop(name) for name in ("hosts", "survey", "pixel_scale", "psf_fwhm", "stretch")}
+    index = simulate(**options, hosts=load_hosts(Mixture.load(options["config"]), **described))
     divide(index, seed=options["seed"])
     write_preview(index, index.with_name("preview.png"))
     print(f"wrote {index}; next: {PROGRAM} train --config configs/baseline.yaml --data_dir {index.parent}")
+
+
+def simulate_parser() -> Any:
+    """Options of ``simulate``."""
+    made = signature_parser("simulate", "mlensing.simulate:simulate", config_file=False, skip=("hosts",))
+    made.add_function_arguments(resolve_name("mlensing.painted:load_hosts"), as_positional=False, skip={"mixture"})
+    return made
 
 
 def prepare_verb(arguments: Sequence[str]) -> None:
@@ -56,8 +66,6 @@ def train_live_verb(arguments: Sequence[str]) -> None:
 def evaluate_verb(arguments: Sequence[str]) -> None:
     """Measure a trained finder on a labelled set; write report.json and report.html."""
     options = _options("evaluate", arguments)
-    from pathlib import Path
-
     from mlensing.evaluation.page import write_page
     from mlensing.inference import evaluate_split
 
@@ -112,10 +120,10 @@ def predict_parser() -> argparse.ArgumentParser:
 
 def _ranking_page(table: Any, page: str, predictor: Any, options: dict[str, Any]) -> None:
     """A page of the best candidates of a table of scores."""
+    from mlensing.data.gather import gather
     from mlensing.evaluation.page import shown_rows, write_page
     from mlensing.evaluation.report import rank_scores
     from mlensing.inference.evaluate import pictures
-    from mlensing.inference.inputs import gather
 
     report = rank_scores(table["logit"], files=list(table["file"]), title="Candidates")
     items = gather(options["inputs"], survey=options["survey"], pixel_scale=options["pixel_scale"])
@@ -171,7 +179,10 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
 }
 
 EXAMPLES = {
-    "simulate": ["--config configs/paper_synthetic.yaml --num_samples 1000 --output_dir data/simulated"],
+    "simulate": [
+        "--config configs/paper_synthetic.yaml --num_samples 1000 --output_dir data/simulated",
+        "--config configs/release_sky.yaml --hosts my_galaxies/ --survey des --num_samples 1000",
+    ],
     "prepare": ["--fits_dir my_images/ --output_dir data/processed --train_split 0.8"],
     "train": [
         "--config configs/baseline.yaml --data_dir data/processed",
@@ -213,11 +224,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verb = parser().parse_args(given[:1]).verb
     try:
         VERBS[verb](given[1:])
-    except MLensingError as error:
-        print(f"{PROGRAM} {verb}: error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{PROGRAM} {verb}: error: {error}. Check the path, its permissions and the disk.", file=sys.stderr)
+    except (MLensingError, OSError) as error:
+        remedy = "" if isinstance(error, MLensingError) else ". Check the path, its permissions and the disk."
+        print(f"{PROGRAM} {verb}: error: {error}{remedy}", file=sys.stderr)
         return 2
     return 0
 
@@ -237,8 +246,8 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(where, problem, f"See {self.prog} --help.")
 
 
-def signature_parser(verb: str, function: str, *, config_file: bool = True) -> Any:
-    """A parser whose flags, types and help are the arguments of a function, given as ``package.module:name``.
+def signature_parser(verb: str, function: str, *, config_file: bool = True, skip: Sequence[str] = ()) -> Any:
+    """A parser whose flags, types and help are the arguments of ``package.module:name``, but for those to ``skip``.
 
     With ``config_file``, ``--config FILE`` gives defaults in YAML; else ``config`` is the function's own argument.
     """
@@ -249,12 +258,12 @@ def signature_parser(verb: str, function: str, *, config_file: bool = True) -> A
     made: Any = parser(f"{PROGRAM} {verb}", **_words(verb, formatter))
     if config_file:
         made.add_argument("--config", action="config", help="YAML file of the options below")
-    made.add_function_arguments(resolve_name(function), as_positional=False)
+    made.add_function_arguments(resolve_name(function), as_positional=False, skip=set(skip))
     return made
 
 
 PARSERS: dict[str, Callable[[], Any]] = {
-    "simulate": partial(signature_parser, "simulate", "mlensing.simulate:simulate", config_file=False),
+    "simulate": simulate_parser,
     "prepare": partial(signature_parser, "prepare", "mlensing.data.prepare:prepare"),
     "train": partial(signature_parser, "train", "mlensing.training:fit"),
     "train_live": partial(signature_parser, "train_live", "mlensing.training:fit_live"),

@@ -10,11 +10,11 @@ import torch
 from astropy.io import fits
 from PIL import Image
 
+from mlensing.data.alike import read_alike
+from mlensing.data.gather import gather
 from mlensing.errors import ConfigError
 from mlensing.evaluation.realism import Realism
 from mlensing.inference import Predictor
-from mlensing.inference.alike import read_alike
-from mlensing.inference.inputs import gather
 from mlensing.inference.realism import finder_features, picture_sky, realism, write_realism
 from mlensing.simulate import Mixture, Simulator
 from mlensing.simulate.composite import UNIFORMS, published

@@ -28,7 +28,7 @@ DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, zlib.e
 
 def read_fits(path: Path, *, band_hdus: Mapping[str, int | str] | None, maps: Sequence[str]) -> Cutout:
     """Read one FITS file; arguments and errors as ``read_cutout``."""
-    with _opened(path) as hdus:
+    with opened(path) as hdus:
         band_map, extras = _sorted_out(hdus, band_hdus, path)
         bands, stack = _layout(band_map, named=band_hdus is not None, hdus=hdus, path=path)
         header = _merged_header(hdus, next(iter(band_map.values())))
@@ -51,7 +51,7 @@ def read_fits(path: Path, *, band_hdus: Mapping[str, int | str] | None, maps: Se
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path) -> Iterator[Any]:
     """The HDU list; whatever astropy stumbles over becomes one error that names the file."""
     try:
         # A memory map of a small file costs more than reading it.

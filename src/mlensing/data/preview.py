@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,10 @@ from torch import Tensor
 
 from mlensing.catalog import Catalog
 from mlensing.contract import CHANNELS
+from mlensing.cutouts import Cutouts
 from mlensing.data.cutout import frame, read_cutout, select_bands
 from mlensing.data.normalise import sky
+from mlensing.errors import ContractError
 from mlensing.provenance import replacing
 
 Picture = NDArray[np.uint8]
@@ -36,6 +40,12 @@ def picture(image: Tensor, *, composite: bool) -> Picture:
     shown = bands / 255 if composite else _stretched(bands)
     rgb = (shown.flip(0).clamp(0, 1) * 255).round().to(torch.uint8)
     return np.ascontiguousarray(rgb.permute(1, 2, 0).numpy())
+
+
+def pictures(cutouts: Cutouts, rows: Sequence[int]) -> list[Picture]:
+    """RGB [y, x, 3] of some images of a stack."""
+    colour = cutouts.representation == "composite"
+    return [picture(torch.from_numpy(cutouts.image[row]), composite=colour) for row in rows]
 
 
 def _stretched(bands: Tensor) -> Tensor:
@@ -66,7 +76,10 @@ def write_preview(index: str | Path, path: str | Path, *, size: int = 64, column
 
 def _tile(catalog: Catalog, row: int, size: int) -> Picture:
     survey = catalog.text("survey")[row] if "survey" in catalog.table else None
-    cutout = frame(select_bands(read_cutout(catalog.paths[row], maps=()), CHANNELS, survey), size)
+    cutout = read_cutout(catalog.paths[row], maps=())
+    with contextlib.suppress(ContractError):  # bands that no channel names: the middle one is shown
+        cutout = select_bands(cutout, CHANNELS, survey)
+    cutout = frame(cutout, size)
     return picture(torch.from_numpy(cutout.image), composite=cutout.representation == "composite")
 
 

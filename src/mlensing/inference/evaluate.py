@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlensing.contract import ModelContract
+from mlensing.data.gather import Item, gather, read_item
 from mlensing.data.preview import Picture, picture
 from mlensing.errors import CatalogError, ConfigError, MLensingError
 from mlensing.evaluation.page import shown_rows
 from mlensing.evaluation.report import Report, evaluate_scores
-from mlensing.inference.inputs import Item, fit_to, gather, read_item
+from mlensing.inference.inputs import fit_to
 from mlensing.inference.predictor import Predictor, Views
 from mlensing.provenance import provenance
 

@@ -23,9 +23,10 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from mlensing.contract import ModelContract
+from mlensing.data.gather import Item, gather, read_item
 from mlensing.data.normalise import Normaliser
 from mlensing.errors import ConfigError, ContractError, MLensingError
-from mlensing.inference.inputs import Item, Pixels, fit_to, gather, read_item
+from mlensing.inference.inputs import Pixels, fit_to
 from mlensing.models import classifier
 from mlensing.models.checkpoint import read_checkpoint
 

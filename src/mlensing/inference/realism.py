@@ -13,12 +13,16 @@ import torch
 from numpy.typing import NDArray
 
 from mlensing.contract import CHANNELS
+from mlensing.cutouts import Cutouts
+from mlensing.data.alike import only, read_alike
 from mlensing.data.cutout import Cutout
+from mlensing.data.gather import gather
+from mlensing.data.preview import pictures
 from mlensing.errors import ConfigError, ContractError
 from mlensing.evaluation.realism import Realism, compare
 from mlensing.evaluation.realism_page import SHOWN, write_mosaic, write_realism_page
-from mlensing.inference.alike import Cutouts, only, read_alike, simulate_alike
-from mlensing.inference.inputs import fit_to, gather
+from mlensing.inference.alike import simulate_alike
+from mlensing.inference.inputs import fit_to
 from mlensing.inference.predictor import Predictor, newest_checkpoint
 from mlensing.models import classifier
 from mlensing.provenance import provenance
@@ -99,7 +103,7 @@ def realism(
 
 def write_realism(folder: str | Path, result: Realism, real: Cutouts, simulated: Cutouts) -> None:
     """Write ``realism.json``, ``realism.html`` and ``mosaic.png``: fakest simulated images left, realest real right."""
-    realest, fakest = real.pictures(result.realest(SHOWN)), simulated.pictures(result.fakest(SHOWN))
+    realest, fakest = pictures(real, result.realest(SHOWN)), pictures(simulated, result.fakest(SHOWN))
     result.save(Path(folder) / "realism.json")
     write_realism_page(result, Path(folder) / "realism.html", realest, fakest)
     write_mosaic(Path(folder) / "mosaic.png", fakest, realest)
@@ -125,7 +129,7 @@ def picture_sky(folder: str | Path, simulated: str | Path, *, survey: str | None
         for number, name in enumerate(("lens", "nonlens"))
     ]
     path = Path(folder) / f"{preset.name}.png"
-    write_mosaic(path, *(side.pictures(range(SKY_TILES)) for side in sides))
+    write_mosaic(path, *(pictures(side, range(SKY_TILES)) for side in sides))
     return path
 
 

@@ -5,11 +5,13 @@ Channels are in the order blue, green, red throughout (as ``mlensing.contract.CH
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from mlensing.errors import ConfigError
 from mlensing.simulate.jpeg import compressed
 from mlensing.survey import Composite, Survey
 
@@ -47,6 +49,9 @@ class Stretch:
     phase: Tensor
     shift: Tensor
 
+    def __getitem__(self, rows: Tensor) -> Stretch:
+        return Stretch(*(getattr(self, f.name)[rows] for f in fields(self)))
+
 
 UNIFORMS = 11
 """Random numbers that a drawn stretch takes."""
@@ -64,19 +69,20 @@ def published(image: Tensor, survey: Survey, *, dx: Tensor, uniform: Tensor) -> 
         [B, 3, y, x] whole numbers 0..255, float32.
     """
     native = image * ((survey.pixel_scale / dx) ** 2)[:, None, None, None]
-    return composite(native, draw_stretch(survey, uniform))
+    return composite(native, draw_stretch(survey.composites, uniform))
 
 
-def draw_stretch(survey: Survey, uniform: Tensor) -> Stretch:
-    """One of the survey's own stretches for each image, mildly varied.
+def draw_stretch(composites: Sequence[Composite], uniform: Tensor) -> Stretch:
+    """One of these stretches for each image, mildly varied.
 
     Arguments:
+        composites: such as those of a survey.
         uniform: [B, ``UNIFORMS``] random numbers in (0, 1); the ranges of the variation (alpha 25 %, Q 20 %, channels
             8 %, a factor of 1.5 in the shares of black and white) stay mild because colour carries much of the signal.
     """
     device = uniform.device
-    pick = (uniform[:, 0] * len(survey.composites)).long()
-    chosen = torch.tensor([_numbers(c) for c in survey.composites], device=device)[pick]
+    pick = (uniform[:, 0] * len(composites)).long()
+    chosen = torch.tensor([_numbers(c) for c in composites], device=device)[pick]
     vary = 2 * uniform - 1
     return Stretch(
         percentile=chosen[:, 0] > 0.5,
@@ -93,6 +99,20 @@ def draw_stretch(survey: Survey, uniform: Tensor) -> Stretch:
         phase=uniform[:, 9:11],
         shift=uniform[:, 9:11] * chosen[:, 13:],
     )
+
+
+def with_stretch(survey: Survey, stretch: int | None) -> Survey:
+    """The survey as if it published colour in its stretch of this number only; None leaves it as it is.
+
+    Raises:
+        ConfigError: a stretch that it has not.
+    """
+    if stretch is None:
+        return survey
+    if not 0 <= stretch < len(survey.composites):
+        problem = f"survey {survey.name} has no stretch {stretch}"
+        raise ConfigError("stretch", problem, f"It has {len(survey.composites)}, counted from 0.")
+    return survey.model_copy(update={"composites": (survey.composites[stretch],)})
 
 
 def _numbers(c: Composite) -> list[float]:
@@ -123,14 +143,12 @@ def composite(image: Tensor, stretch: Stretch) -> Tensor:
         [B, 3, y, x] whole numbers 0..255, float32.
 
     Example:
-        >>> stretch = draw_stretch(Survey.load("des"), torch.full((2, UNIFORMS), 0.5))
+        >>> stretch = draw_stretch(Survey.load("des").composites, torch.full((2, UNIFORMS), 0.5))
         >>> composite(torch.zeros(2, 3, 32, 32), stretch).max().item()
         0.0
     """
     image = _moved(image, stretch.shift)
-    weighted = image * stretch.weights[..., None, None] + stretch.offset[:, None, None, None]
-    out = _greyed(arcsinh_stretch(weighted, stretch.alpha, stretch.q, stretch.separate), stretch.grey)
-    out += stretch.pedestal[:, None, None, None]
+    out = stretched(image, stretch)
     if bool(stretch.percentile.any()):
         rows = stretch.percentile
         out[rows] = percentile_stretch(image[rows], stretch.low[rows], stretch.high[rows])
@@ -147,6 +165,43 @@ def _moved(image: Tensor, shift: Tensor) -> Tensor:
         after = torch.cat([image.narrow(axis, 1, image.shape[axis] - 1), image.narrow(axis, -1, 1)], axis)
         image = torch.lerp(image, after, part[:, None, None, None])
     return image
+
+
+def stretched(image: Tensor, stretch: Stretch) -> Tensor:
+    """Linear images [B, 3, y, x] after the arcsinh, white at 1, neither clipped nor rounded.
+
+    A percentile stretch depends on the whole image: here it changes nothing, as if it had been done already.
+    """
+    weighted = image * stretch.weights[..., None, None] + stretch.offset[:, None, None, None]
+    out = _greyed(arcsinh_stretch(weighted, stretch.alpha, stretch.q, stretch.separate), stretch.grey)
+    out += stretch.pedestal[:, None, None, None]
+    return torch.where(stretch.percentile[:, None, None, None], image, out)
+
+
+def linearised(image: Tensor, stretch: Stretch) -> Tensor:
+    """Light that the stretch made an 8-bit composite of, up to what rounding, clipping and greying have lost.
+
+    Inverts ``stretched``: the mean m of the channels is asinh(alpha Q I) / Q, so I = sinh(Q m) / (alpha Q).
+
+    Arguments:
+        image: [B, 3, y, x], 0..255.
+
+    Returns:
+        [B, 3, y, x] flux at zero point 30; for a percentile stretch, flux in units of its white.
+
+    Example:
+        >>> stretch = draw_stretch(Survey.load("des").composites, torch.full((1, UNIFORMS), 0.5))
+        >>> light = 20 * torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        >>> bool((linearised(255 * stretched(light, stretch), stretch) - light).abs().max() < 1e-3)
+        True
+    """
+    white = image / 255
+    out = white - stretch.pedestal[:, None, None, None]
+    alpha, q = stretch.alpha[:, None, None, None], stretch.q[:, None, None, None]
+    mean = torch.where(stretch.separate[:, None, None, None], out.abs(), out.mean(1, keepdim=True)).clamp(min=1e-6)
+    weighted = out * torch.sinh(q * mean) / (alpha * q * mean)
+    flux = (weighted - stretch.offset[:, None, None, None]) / stretch.weights[..., None, None]
+    return torch.where(stretch.percentile[:, None, None, None], white, flux)
 
 
 def arcsinh_stretch(image: Tensor, alpha: Tensor, q: Tensor, separate: Tensor | None = None) -> Tensor:

@@ -31,6 +31,7 @@ class FitsTemplate:
         bands: number of bands.
         cards: header keys of HDU 0 that differ between files, with a value of the right type.
         maps: whether the map HDUs are there.
+        zero_point: whether flux is at AB zero point 30, which the header then says.
 
     Example:
         >>> template = FitsTemplate(size=32, bands=3, cards={"PIXSCALE": 0.2}, maps=False)
@@ -39,11 +40,15 @@ class FitsTemplate:
         0.262
     """
 
-    def __init__(self, *, size: int, bands: int, cards: Mapping[str, Card], maps: bool) -> None:
+    def __init__(
+        self, *, size: int, bands: int, cards: Mapping[str, Card], maps: bool, zero_point: bool = True
+    ) -> None:
         self.maps = MAPS if maps else ()
         for key, value in cards.items():
             _card(key, value)  # astropy would continue a long one on a second card
         hdus = _hdus(size, bands, cards, self.maps)
+        if not zero_point:
+            del hdus[0].header["ZEROPNT"]
         buffer = io.BytesIO()
         hdus.writeto(buffer)
         content = buffer.getvalue()

@@ -15,7 +15,13 @@ LENSED = ("lens", "faint_lens")
 """Classes with a source behind the deflector; arcs below the cut in S/N leave the second unlabelled."""
 
 KINDS = (*LENSED, *NEGATIVES)
-"""Classes of the simulated sky; a sample's ``kind`` is a position in this list."""
+"""Classes that a mixture may name; a sample's ``kind`` is a position in this list."""
+
+HOST = len(KINDS)
+"""The ``kind`` of real cutouts without painted arcs: what every class but lenses becomes when hosts are handed in."""
+
+KIND_NAMES = (*KINDS, "host")
+"""The word for every number that ``kind`` can be."""
 
 
 class MassStructure(BaseModel):

@@ -17,7 +17,6 @@ from mlensing.simulate.draws import Draws
 from mlensing.simulate.instrument import Instrument, Observation, fine_cells
 from mlensing.simulate.interpolation import lanczos_weights
 from mlensing.simulate.psf_files import Image, read_psfs
-from mlensing.survey import Survey
 
 LARGEST = 151  # pixels a side that are kept about the peak
 ZOOM = 8  # samples per pixel where centre and width are measured
@@ -145,12 +144,11 @@ class PsfChoice:
 
     Arguments:
         stock: the PSFs.
-        surveys: in the simulator's order.
-        bands: of each survey.
+        bands: of each survey, in the simulator's order.
     """
 
-    def __init__(self, stock: RealPsfs, surveys: Sequence[Survey], bands: Sequence[Sequence[str]]) -> None:
-        self.stock, self.surveys = stock, surveys
+    def __init__(self, stock: RealPsfs, bands: Sequence[Sequence[str]]) -> None:
+        self.stock = stock
         self._rows = [[stock.serving(band, names) for band in names] for names in bands]
         longest = max(len(row) for rows in self._rows for row in rows)
         padded = [[row + row[:1] * (longest - len(row)) for row in rows] for rows in self._rows]
@@ -158,10 +156,11 @@ class PsfChoice:
         self._table = torch.tensor(padded, device=device)
         self._count = torch.tensor([[len(row) for row in rows] for rows in self._rows], device=device)
 
-    def instrument(self, view: Instrument) -> Instrument:
-        """The surveys' instruments with the width of these PSFs, and a grid that samples them."""
+    def instrument(self, view: Instrument, survey: Tensor) -> Instrument:
+        """Instruments with the width of these PSFs, and a grid that samples them; ``survey`` is that of each row."""
         fwhm = torch.stack([torch.stack([self.stock.fwhm[row].median() for row in rows]) for rows in self._rows])
-        cells = [fine_cells(float(w.min()), survey.pixel_scale) for w, survey in zip(fwhm, self.surveys, strict=True)]
+        fwhm = fwhm[survey]
+        cells = [fine_cells(*pair) for pair in zip(fwhm.amin(1).tolist(), view.pixel_scale.tolist(), strict=True)]
         fine = torch.tensor(cells, device=fwhm.device)
         return replace(view, fwhm=fwhm, scatter=torch.zeros_like(fwhm), fine=fine)
 

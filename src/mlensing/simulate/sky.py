@@ -90,8 +90,7 @@ class Sky:
 
     def observe(self, *, arc_signal: float) -> Block:
         """Noisy images and their truth; arcs reach at least this matched-filter S/N."""
-        padded = self.frame + 2 * MARGIN * self.fine
-        transfer = torch.fft.rfft2(self.observation.psf(size=padded, spacing=self.spacing))
+        transfer = self._transfer()
         light = self._pixels(convolve(render_light(self.shining, size=self.frame, spacing=self.spacing), transfer))
         truth = self._truth()
         rows = (self.kind < len(LENSED)).nonzero()[:, 0]
@@ -147,7 +146,7 @@ class Sky:
         if len(quasars):
             arcs += render_light(quasars, size=self.frame, spacing=spacing)
         blurred = self._pixels(convolve(arcs, transfer[rows]))
-        signal = matched_signal(blurred, self.observation.noise(light)[rows], light[rows])
+        signal = matched_signal(blurred, self._noise(light)[rows], light[rows])
         faint = self.kind[rows] == KINDS.index("faint_lens")
         z_source = self.galaxies.z_source[rows]
         magnitude = draw_brightness(self._some(rows), signal, z_source=z_source, minimum=minimum, faint=faint)
@@ -168,6 +167,16 @@ class Sky:
             stamps = draw_stamps(self._some(lensed), self.real.images(self.stamp[lensed]))
             arcs += render_stamps(bodies, stamps, lens, **grid)
         return arcs
+
+    def _transfer(self) -> Tensor:
+        """PSFs as ``convolve`` takes them."""
+        padded = self.frame + 2 * MARGIN * self.fine
+        transfer: Tensor = torch.fft.rfft2(self.observation.psf(size=padded, spacing=self.spacing))
+        return transfer
+
+    def _noise(self, light: Tensor) -> Tensor:
+        """Standard deviation of each pixel beneath the arcs."""
+        return self.observation.noise(light)
 
     def _truth(self) -> Block:
         g = self.galaxies

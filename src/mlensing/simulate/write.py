@@ -1,4 +1,4 @@
-"""A simulated set on disk: FITS files, colour pictures and an index; resumable, the same bytes every time."""
+"""A simulated set on disk: images, ``index.csv`` and ``provenance.json``; resumable, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 import math
 import multiprocessing
 import shutil
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from mlensing.errors import ConfigError
 from mlensing.physics.cosmology import sigma_crit
@@ -25,7 +27,8 @@ from mlensing.provenance import provenance, replacing, write_json
 from mlensing.simulate.composite import UNIFORMS, published
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.fits_template import MAPS, Card, FitsTemplate
-from mlensing.simulate.mixture import KINDS, Mixture
+from mlensing.simulate.hosts import Hosts
+from mlensing.simulate.mixture import KIND_NAMES, Mixture
 from mlensing.simulate.real_sky import RealSky
 from mlensing.simulate.simulator import BLOCK, Simulator
 from mlensing.simulate.sky import Block
@@ -45,8 +48,14 @@ def simulate(
     sources: str | None = None,
     psfs: str | None = None,
     psf_scale: float | None = None,
+    hosts: Hosts | None = None,
 ) -> Path:
-    """Write simulated lenses and impostors as FITS, with an index and their truth.
+    """Write simulated lenses and impostors, with an index and their truth.
+
+    Linear images are FITS files, with maps; colour composites, as many as the mixture asks for, PNG files.
+
+    With hosts it writes real cutouts, with arcs painted on the lenses: linear ones as FITS in their own unit, colour
+    ones as PNG without maps. The column ``group`` keeps a host, painted and as it is, in one split.
 
     Interrupted and started again it goes on where it stopped; the result is byte-identical to an uninterrupted run.
 
@@ -61,18 +70,20 @@ def simulate(
             Sersic profiles.
         psfs: FITS file or folder of measured PSFs; None takes Moffat profiles of each survey's seeing.
         psf_scale: of PSF files that state no pixel scale [arcsec/px].
+        hosts: real cutouts to paint on instead of drawing the sky.
 
     Returns:
         path of ``index.csv``.
 
     Raises:
-        ConfigError: a bad mixture, a folder that holds another set, or galaxies or PSFs that cannot be used.
+        ConfigError: a bad mixture, or a folder that holds another set.
         SurveyError: an unknown survey, or one without a band.
     """
     if num_samples < 1:
         raise ConfigError("num_samples", f"expected 1 or more, got {num_samples}", "Take 10000.")
     mixture, folder = Mixture.load(config), Path(output_dir)
-    real = RealSky.load(sources, psfs, psf_scale)
+    real = RealSky.load(sources, psfs, psf_scale, hosts)
+    maps = maps and not (hosts is not None and hosts.colour)
     Simulator(mixture, seed=seed, **real.parts())  # a survey or band that there is not shows before anything is written
     settings = {"mixture": mixture.model_dump(mode="json"), "num_samples": num_samples, "maps": maps, **real.record()}
     _claim(folder, provenance("simulate", settings, seed))
@@ -82,7 +93,7 @@ def simulate(
         parts.mkdir(exist_ok=True)
         blocks = range(math.ceil(num_samples / BLOCK))
         missing = [number for number in blocks if not _part(parts, number).exists()]
-        work = partial(_write_block, mixture, seed, folder, num_samples, maps, real)
+        work = Work(mixture, seed, folder, num_samples, maps, real)
         for _ in track(_each(work, missing, num_workers), total=len(missing), **_bar()):
             pass
         rows = pd.concat([pd.read_csv(_part(parts, number), dtype=str, keep_default_na=False) for number in blocks])
@@ -92,11 +103,33 @@ def simulate(
     return index
 
 
+@dataclass(frozen=True)
+class Work:
+    """What all blocks of a set share; handed to each process once, with its hosts.
+
+    Attributes:
+        mixture, seed, folder, num_samples, maps: arguments of ``simulate``.
+        real: what of it is real.
+    """
+
+    mixture: Mixture
+    seed: int
+    folder: Path
+    num_samples: int
+    maps: bool
+    real: RealSky
+
+    @cached_property
+    def simulator(self) -> Simulator:
+        """Made where it is first used: in the process that does the work."""
+        return Simulator(self.mixture, seed=self.seed, **self.real.parts())
+
+
 def _tidy(folder: Path) -> None:
     """Remove the parts of the index, and the halves of files that killed runs left behind."""
     if (folder / _PARTS).exists():
         shutil.rmtree(folder / _PARTS)
-    for half in [*folder.glob(".*.part.*"), *folder.glob("images/*/.*.part.fits")]:
+    for half in [*folder.glob(".*.part.*"), *folder.glob("images/*/.*.part.*")]:
         half.unlink()
 
 
@@ -129,61 +162,89 @@ def _claim(folder: Path, record: dict[str, Any]) -> None:
     write_json(note, record)
 
 
-def _each(work: Any, blocks: list[int], num_workers: int | None) -> Iterator[None]:
-    """Do the work of each block, in processes of one thread each: threads could change the last bits."""
+_in_process: list[Work] = []
+"""The work of a worker process, which its initializer puts here: hosts are too large to go with every block."""
+
+
+def _start(work: Work) -> None:
+    torch.set_num_threads(1)
+    _in_process[:] = [work]
+
+
+def _do(number: int) -> None:
+    _write_block(_in_process[0], number)
+
+
+def _each(work: Work, blocks: list[int], num_workers: int | None) -> Iterator[None]:
+    """Write each block, in processes of one thread each: threads could change the last bits."""
     count = min(num_workers if num_workers is not None else multiprocessing.cpu_count(), len(blocks))
     if count <= 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            yield from map(work, blocks)
+            for number in blocks:
+                _write_block(work, number)
+                yield
         finally:
             torch.set_num_threads(threads)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.imap_unordered(work, blocks)
+    with context.Pool(count, initializer=_start, initargs=(work,)) as pool:
+        yield from pool.imap_unordered(_do, blocks)
 
 
-def _write_block(
-    mixture: Mixture, seed: int, folder: Path, num_samples: int, maps: bool, real: RealSky, number: int
-) -> None:
+def _write_block(work: Work, number: int) -> None:
     """Files of one block, then the part of the index that says they are whole."""
-    simulator = Simulator(mixture, seed=seed, **real.parts())
-    block = simulator.block(number, maps=maps)
-    truth = _truth(simulator, block)
-    template = FitsTemplate(size=mixture.size, bands=block["image"].shape[1], cards=_cards(truth.iloc[0]), maps=maps)
-    planes = {name: block[name.lower()].numpy() for name in (MAPS if maps else ())}
-    images = block["image"].numpy()
-    pictures = _pictures(simulator, block, number)
-    rows = []
-    for position, index in enumerate(range(number * BLOCK, min((number + 1) * BLOCK, num_samples))):
-        row, colour = truth.iloc[position], pictures.get(position)
-        name = f"images/{index // 1000:03d}/sim_{index:07d}.{'fits' if colour is None else 'png'}"
-        with replacing(folder / name) as beside:
-            if colour is None:
-                maps_here = {k: v[position] for k, v in planes.items()}
-                beside.write_bytes(template.fill(images[position], maps_here, _cards(row)))
+    block = work.simulator.block(number, maps=work.maps)
+    truth, pictures = _truth(work.simulator, block), _pictures(work.simulator, block, number)
+    linear, rows = _fits(block, truth, maps=work.maps), []
+    for position in range(min(BLOCK, work.num_samples - number * BLOCK)):
+        index, picture = number * BLOCK + position, pictures.get(position)
+        name = f"images/{index // 1000:03d}/sim_{index:07d}.{'fits' if picture is None else 'png'}"
+        with replacing(work.folder / name) as beside:
+            if picture is None:
+                beside.write_bytes(linear(position))
             else:
-                Image.fromarray(colour).save(beside)
-        rows.append({"filepath": name, **row.to_dict()})
-    with replacing(_part(folder / _PARTS, number)) as beside:
+                Image.fromarray(picture).save(beside)
+        rows.append({"filepath": name, **truth.iloc[position].to_dict()})
+    with replacing(_part(work.folder / _PARTS, number)) as beside:
         pd.DataFrame(rows).to_csv(beside, index=False, lineterminator="\n", float_format="%.7g")
+
+
+def _fits(block: Block, truth: pd.DataFrame, *, maps: bool) -> Callable[[int], bytes]:
+    """What makes a FITS file of the sample at a position of a block."""
+    images = block["image"].numpy()
+    shape = {"size": images.shape[-1], "bands": images.shape[1]}
+    template = FitsTemplate(**shape, cards=_cards(truth.iloc[0]), maps=maps, zero_point="host" not in block)
+    planes = {name: block[name.lower()].numpy() for name in (MAPS if maps else ())}
+
+    def fits(position: int) -> bytes:
+        here = {name: plane[position] for name, plane in planes.items()}
+        return template.fill(images[position], here, _cards(truth.iloc[position]))
+
+    return fits
 
 
 def _pictures(simulator: Simulator, block: Block, number: int) -> dict[int, NDArray[np.uint8]]:
     """Red, green, blue [y, x, 3] of those samples of a block that are colour composites."""
+    if simulator.hosts is not None:
+        colour = torch.full_like(block["host"], simulator.hosts.colour, dtype=torch.bool)
+        return _rgb(block["image"], colour)
     draws = Draws(simulator.seed, torch.arange(number * BLOCK, (number + 1) * BLOCK))
     colour = draws.chance("representation", simulator.mixture.composites)
-    uniform = draws.uniform("published/stretch", UNIFORMS)
-    found: dict[int, NDArray[np.uint8]] = {}
+    uniform, found = draws.uniform("published/stretch", UNIFORMS), block["image"].clone()
     for survey, preset in enumerate(simulator.surveys):
         rows = (colour & (block["survey"] == survey)).nonzero()[:, 0]
         if len(rows):
-            shown = published(block["image"][rows], preset, dx=block["dx"][rows], uniform=uniform[rows])
-            rgb = shown.flip(1).permute(0, 2, 3, 1).to(torch.uint8).numpy()
-            found |= dict(zip(rows.tolist(), rgb, strict=True))
-    return found
+            found[rows] = published(block["image"][rows], preset, dx=block["dx"][rows], uniform=uniform[rows])
+    return _rgb(found, colour)
+
+
+def _rgb(image: Tensor, colour: Tensor) -> dict[int, NDArray[np.uint8]]:
+    """Composites [B, 3, y, x] in blue, green, red as pictures, by position, where ``colour`` [B] says so."""
+    rows = colour.nonzero()[:, 0]
+    every = image[rows].flip(1).permute(0, 2, 3, 1).to(torch.uint8).numpy()
+    return dict(zip(rows.tolist(), every, strict=True))
 
 
 def _truth(simulator: Simulator, block: Block) -> pd.DataFrame:
@@ -199,8 +260,11 @@ def _truth(simulator: Simulator, block: Block) -> pd.DataFrame:
         "z_source": z_source,
         "survey": surveys,
         "bands": bands,
-        "kind": [KINDS[i] for i in block["kind"].tolist()],
+        "kind": [KIND_NAMES[i] for i in block["kind"].tolist()],
     }
+    if simulator.hosts is not None:
+        cutouts, chosen = simulator.hosts.cutouts, block["host"].tolist()
+        columns |= {"group": [cutouts.group[i] for i in chosen], "host": [cutouts.files[i] for i in chosen]}
     return pd.DataFrame(columns | {name: block[name].double().numpy() for name in TRUTH})
 
 

@@ -16,6 +16,7 @@ from mlensing.errors import ConfigError, ContractError
 from mlensing.models.checkpoint import read_checkpoint
 from mlensing.provenance import fingerprint
 from mlensing.simulate.mixture import Mixture
+from mlensing.simulate.real_sky import RealSky
 from mlensing.survey import Survey
 from mlensing.training.finder import Compose
 
@@ -46,21 +47,25 @@ def new_contract(resume: str | None, **fields: Any) -> ModelContract:
     return kept
 
 
-def sky_fields(mixture: Mixture, seed: int, real: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+def sky_fields(mixture: Mixture, seed: int, real: RealSky) -> dict[str, Any]:
     """What a simulated sky says in a contract: all but the network and the statistics.
 
     Arguments:
-        real: what of it is real (``RealSky.record``).
+        real: what of it is real.
     """
-    hashes = [f"{name} {part['hash']}".encode() for name, part in (real or {}).items()]
+    hashes, hosts = [f"{name} {part['hash']}".encode() for name, part in real.record().items()], real.hosts
     scales = [Survey.load(name).pixel_scale for name in mixture.surveys]
+    bands = mixture.bands or CHANNELS
+    if hosts is not None:
+        scales = list(hosts.cutouts.pixel_scale)
+        bands = mixture.bands or (CHANNELS if len(hosts.bands) == 3 else hosts.bands)
     labelled = sum(weight for name, weight in mixture.classes.items() if name != "faint_lens")
     share = mixture.classes.get("lens", 0.0) / labelled if labelled else 0.0
     if not 0 < share < 1:
         remedy = "Give `lens` and at least one other class a weight."
         raise ConfigError("mixture", f"the share of lenses is {share:g}", remedy)
     return {
-        "bands": mixture.bands or CHANNELS,
+        "bands": bands,
         "input_size": mixture.size,
         "pixel_scale": (min(scales), max(scales)),
         "prevalence": share,

@@ -14,6 +14,7 @@ from mlensing.data.module import LensDataModule
 from mlensing.errors import ConfigError
 from mlensing.models import build
 from mlensing.models.checkpoint import warm_start
+from mlensing.painted import load_hosts
 from mlensing.simulate.mixture import Mixture
 from mlensing.simulate.real_sky import RealSky
 from mlensing.survey import Survey, survey_names
@@ -158,6 +159,11 @@ def fit_live(
     sources: str | None = None,
     psfs: str | None = None,
     psf_scale: float | None = None,
+    hosts: str | None = None,
+    survey: str | None = None,
+    pixel_scale: float | None = None,
+    psf_fwhm: float | list[float] | None = None,
+    stretch: int | None = None,
 ) -> Path:
     """Train a finder on a simulated sky, with no files at all; no sample is seen twice.
 
@@ -174,6 +180,12 @@ def fit_live(
             Sersic profiles.
         psfs: FITS file or folder of measured PSFs; None takes Moffat profiles of each survey's seeing.
         psf_scale: of PSF files that state no pixel scale [arcsec/px].
+        hosts: real images to paint arcs on, a folder or an index CSV; all but lenses are then these as they are. One
+            in five validates.
+        survey: preset of hosts whose header names none.
+        pixel_scale: of hosts that state none [arcsec/px].
+        psf_fwhm: PSF of the hosts, one or one a band [arcsec]; None takes the survey's.
+        stretch: which of the survey's colour stretches pictures among them have, from 0; None tries all.
 
     All other arguments are those of ``fit``; how many become colour composites is the mixture's to say.
 
@@ -187,9 +199,11 @@ def fit_live(
     if draws < 1:
         raise ConfigError("draws", f"expected at least 1, got {draws}", "Take 40000 or more to learn something.")
     seed_everything(seed, verbose=False)
-    sky, real = Mixture.load(mixture), RealSky.load(sources, psfs, psf_scale)
+    sky = Mixture.load(mixture)
+    painted = load_hosts(sky, hosts=hosts, survey=survey, pixel_scale=pixel_scale, psf_fwhm=psf_fwhm, stretch=stretch)
+    real = RealSky.load(sources, psfs, psf_scale, painted)
     settings["composites"] = sky.composites
-    fields = {**sky_fields(sky, seed, real.record()), "class_weight_ratio": class_weight_ratio}
+    fields = {**sky_fields(sky, seed, real), "class_weight_ratio": class_weight_ratio}
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     workers = int(not on_gpu) if num_workers is None else num_workers
     share_cores(workers)
@@ -197,7 +211,7 @@ def fit_live(
         sky, seed=seed, batch_size=batch_size, epoch_draws=epoch_draws, validation_draws=validation_draws,
         device="cuda" if on_gpu and not workers else "cpu", num_workers=workers, real=real,
     )  # fmt: skip
-    compose = SurveyComposites([Survey.load(name) for name in sky.surveys])
+    compose = SurveyComposites(data.train.simulator.surveys)
     measured = statistics(data.sample(MEASURED), composites=sky.composites, compose=compose, seed=seed)
     contract = new_contract(resume, name=model, options=model_options or {}, statistics=measured, **fields)
     finder = _finder(contract, init, settings, compose=compose)

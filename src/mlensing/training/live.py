@@ -51,7 +51,8 @@ class SimulatedBatches(Dataset[Batch]):
         count = self.batch_size // BLOCK
         blocks = [self.simulator.block(index * count + i) for i in range(count)]
         batch = {key: torch.cat([block[key] for block in blocks]) for key in blocks[0]}
-        composite = torch.zeros_like(batch["label"], dtype=torch.bool)
+        hosts = self.real.hosts
+        composite = torch.full_like(batch["label"], hosts is not None and hosts.colour, dtype=torch.bool)
         return {**batch, "composite": composite, "dy": batch["dx"]}
 
 
@@ -91,7 +92,7 @@ class LiveData(LightningDataModule):
         validation_draws: samples of the validation set.
         device: where to simulate; with workers it is the CPU.
         num_workers: processes that simulate ahead; 0 simulates between the training steps.
-        real: real galaxies and PSFs.
+        real: real galaxies, PSFs and hosts; every fifth group of hosts serves validation only.
 
     Raises:
         ConfigError: a batch size that blocks do not fill, or epochs shorter than a batch.
@@ -118,8 +119,9 @@ class LiveData(LightningDataModule):
             raise ConfigError("epoch_draws", problem, f"Take {batch_size} or more.")
         self.batch_size, self.epoch_draws, self.num_workers = batch_size, epoch_draws, num_workers
         other = int(fingerprint(f"validation {seed}".encode())[:7], 16)
-        self.train = SimulatedBatches(mixture, seed=seed, batch_size=batch_size, device=device, real=real)
-        self.held_apart = SimulatedBatches(mixture, seed=other, batch_size=batch_size, device=device, real=real)
+        seen, unseen = (real or RealSky()).divided()
+        self.train = SimulatedBatches(mixture, seed=seed, batch_size=batch_size, device=device, real=seen)
+        self.held_apart = SimulatedBatches(mixture, seed=other, batch_size=batch_size, device=device, real=unseen)
         self.draws = 0
         self.validation_batches = validation_draws // batch_size
 
