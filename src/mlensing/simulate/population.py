@@ -29,6 +29,7 @@ _CELLS = (28, 28, 20)
 SIGMA_STAR, VDF_ALPHA, VDF_BETA = 161.0, 2.32, 2.67  # Choi+2007, Table 1 (early types and discs)
 M_STAR_R, SIGMA_AT_M = -21.4, 200.0  # Faber-Jackson zero point: M_r of a sigma_v = 200 km/s early type
 MAGNITUDE_LIMIT = -23.1  # brightest cluster galaxies do not follow sigma_v^4 further
+LONE = 0.5  # theta_E [arcsec] of the least massive galaxies that groups help to a wide one
 TRIES = 4
 BRIGHTEST = 18.0  # apparent r; brighter centrals are the business of the class ``nearby``
 
@@ -110,8 +111,8 @@ def draw_deflectors(draws: Draws, *, theta_E: tuple[Tensor, Tensor], wide_share:
 
     Arguments:
         theta_E: smallest and largest Einstein radius [arcsec], each [B].
-        wide_share: share whose theta_E is log-uniform. Groups among them put part of the mass outside the galaxy,
-            whose light then follows a smaller velocity dispersion.
+        wide_share: share whose theta_E is log-uniform: galaxies of the natural law from ``LONE`` on, whose groups make
+            up for the mass that they lack. Wide arcs about small galaxies are as common on the sky as about giants.
         faintest: r magnitude [B] below which a galaxy would not be looked at; fainter ones are drawn again, at most
             ``TRIES`` times.
     """
@@ -125,14 +126,14 @@ def draw_deflectors(draws: Draws, *, theta_E: tuple[Tensor, Tensor], wide_share:
 
 def _try(draws: Draws, table: dict[str, Tensor], theta_E: tuple[Tensor, Tensor], wide_share: float) -> Galaxies:
     smallest, largest = theta_E
-    i, j, k = _cell(draws, table, smallest, largest)
+    is_wide = draws.chance("wide", wide_share)
+    i, j, k = _cell(draws, table, torch.where(is_wide, smallest.clamp(max=LONE), smallest), largest)
     cell_theta = table["theta"][i, j, k]
     natural = cell_theta * torch.exp(draws.uniform("theta_jitter", low=-0.045, high=0.045))
     wide = smallest * torch.exp(draws.uniform("theta_wide") * torch.log(largest / smallest))
-    is_wide = draws.chance("wide", wide_share)
     radius = torch.maximum(torch.minimum(torch.where(is_wide, wide, natural), largest), smallest)
     sigma_v = table["sigma"][i] * torch.sqrt(radius / cell_theta)
-    shining = sigma_v * torch.where(is_wide, draws.uniform("group_mass", low=0.6, high=1.0), 1.0)
+    shining = torch.where(is_wide, torch.minimum(table["sigma"][i], sigma_v), sigma_v)
     z = table["z_l"][j] + draws.uniform("z_lens", low=-0.5, high=0.5) * (Z_LENS[1] - Z_LENS[0]) / _CELLS[1]
     z_source = table["z_s"][k] + draws.uniform("z_source", low=-0.08, high=0.08)
     z_source = torch.maximum(z_source, z + 0.05)

@@ -224,11 +224,13 @@ def group_members(draws: Draws, galaxies: Galaxies, members: Members, view: Inst
 
 
 def stray_light(draws: Draws, view: Instrument, *, size: int, probability: float = 0.03) -> Components:
-    """Haloes of bright stars just outside the frame: a broad blue-white glow, in lenses and non-lenses alike."""
+    """Haloes of bright stars just outside the frame: a broad glow, blue to yellow, in lenses and non-lenses alike."""
     angle = draws.uniform("halo/angle", high=2 * math.pi)
     distance = 0.5 * size * view.pixel_scale * draws.uniform("halo/distance", low=1.3, high=2.5)
     magnitude = draws.uniform("halo/magnitude", low=13.0, high=17.0)
-    tint = 0.3 * draws.normal("halo/tint", view.bands.shape[1])
+    slope = torch.linspace(1.0, -1.0, view.bands.shape[1], device=view.fwhm.device)
+    tint = draws.uniform("halo/colour", low=0.0, high=0.8)[:, None] * slope
+    tint = tint + 0.15 * draws.normal("halo/tint", view.bands.shape[1])
     return components(
         flux_of(magnitude[:, None] + tint),
         active=draws.chance("halo", probability),

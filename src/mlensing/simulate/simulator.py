@@ -168,4 +168,4 @@ def _require_size(hosts: Hosts, size: int) -> None:
 
 def _looked_at(depth: Tensor) -> Tensor:
     """r magnitude of the faintest galaxies that lens searches consider, for a survey's depth."""
-    return (depth - 3.0).clamp(19.8, 22.8)
+    return (depth - 2.6).clamp(20.0, 22.8)
