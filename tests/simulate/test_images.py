@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mlensing.simulate import KINDS, Mixture, Simulator
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.images import find_images, magnification
+from mlensing.simulate.images import find_images, magnification, multiply_imaged
 from mlensing.simulate.mixture import LENSED
 from mlensing.simulate.rays import Deflector
 from mlensing.simulate.scene import Components, components
@@ -110,3 +110,12 @@ def test_every_simulated_lens_is_multiply_imaged() -> None:
         lensed = block["kind"] < len(LENSED)
         assert KINDS[: len(LENSED)] == LENSED and lensed.any()
         assert block["images"][lensed].min() >= 2, number
+
+
+def test_a_source_outside_the_cut_is_brought_in() -> None:
+    zero, far = torch.zeros(2), torch.tensor([0.2, 1.6])
+    lens = Deflector(x=zero, y=zero, theta_E=zero + 1, q=zero + 0.7, phi=zero, gamma1=zero, gamma2=zero)
+    source = components(torch.ones(2, 1), x=far, y=zero, radius=zero + 0.1)
+    assert find_images(source, lens)[2].tolist()[1] == 1
+    moved, *_, count = multiply_imaged(source, lens)
+    assert count.min() >= 2 and moved.x[0] == far[0] and 0 < moved.x[1] < far[1]

@@ -14,6 +14,7 @@ from mlensing.simulate.scene import (
     Components,
     around,
     components,
+    draw_members,
     flux_of,
     group_members,
     join,
@@ -92,7 +93,10 @@ def test_surroundings(view: Instrument, galaxies: Galaxies) -> None:
     assert_sound(around_it)
     half_width = 0.5751 * 64 * view.pixel_scale[around_it.owner]
     assert (around_it.x.abs() <= half_width).all() and (around_it.y.abs() <= half_width).all()
-    assert_sound(group_members(DRAWS, galaxies, view, probability=0.3, size=64))
+    members = draw_members(DRAWS, galaxies, view, probability=0.3, size=64)
+    light = group_members(DRAWS, galaxies, members, view)
+    assert_sound(light)
+    assert len(light) == members.active.sum() and torch.hypot(light.x, light.y).min() >= 1.499
     haloes = stray_light(DRAWS, view, size=64, probability=1.0)
     assert_sound(haloes)
     outside = torch.hypot(haloes.x, haloes.y) > 0.5 * 64 * view.pixel_scale[haloes.owner]

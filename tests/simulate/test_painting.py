@@ -18,7 +18,7 @@ from mlensing.data.alike import read_hosts
 from mlensing.errors import ConfigError, SurveyError
 from mlensing.simulate import BLOCK, Mixture, Simulator, simulate
 from mlensing.simulate.canvas import colour_balance, linear_canvas, sky_noise, turned
-from mlensing.simulate.composite import draw_stretch
+from mlensing.simulate.composite import UNIFORMS, draw_stretch
 from mlensing.simulate.hosts import Hosts
 from mlensing.simulate.mixture import HOST, KIND_NAMES
 from mlensing.simulate.painting import measure
@@ -200,7 +200,7 @@ def test_the_colour_of_pictures_is_balanced_on_the_hosts() -> None:
     light = galaxies(40, noise=0.0)
     factors = torch.tensor([3.0, 1.0, 0.5])
     seen = 255 * light * factors[:, None, None] / light.amax()
-    stretch = draw_stretch((Composite(kind="percentile"),), torch.full((40, 8), 0.5))
+    stretch = draw_stretch((Composite(kind="percentile"),), torch.full((40, UNIFORMS), 0.5))
     balance = colour_balance(seen, stretch, torch.tensor([0.3, 1.0, 1.5]))
     torch.testing.assert_close(balance * factors / balance[1], torch.ones(3), rtol=1e-3, atol=0)
 

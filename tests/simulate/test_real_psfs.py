@@ -47,7 +47,7 @@ def write(path: Path, *images: NDArray[np.float64], names: tuple[str, ...] = (),
 
 
 def choice(stock: RealPsfs, survey: str = "lsst", bands: str = "gri") -> PsfChoice:
-    return PsfChoice(stock, [Survey.load(survey)], [list(bands)])
+    return PsfChoice(stock, [list(bands)])
 
 
 def kernels(stock: RealPsfs, count: int, *, size: int, spacing: float, bands: str = "gri") -> Tensor:
@@ -134,7 +134,7 @@ def test_bands_are_served_by_their_own(tmp_path: Path) -> None:
 def test_a_survey_takes_the_width_of_its_psfs(tmp_path: Path) -> None:
     write(tmp_path / "psf.fits", moffat(101, 0.02, fwhm=0.15), PIXSCALE=0.02)
     view = Instrument.of([Survey.load("lsst")], [["g", "r", "i"]], CPU)
-    sharp = choice(RealPsfs.load(tmp_path / "psf.fits")).instrument(view)
+    sharp = choice(RealPsfs.load(tmp_path / "psf.fits")).instrument(view, torch.zeros(1, dtype=torch.int64))
     assert sharp.fwhm.tolist()[0] == pytest.approx([0.15] * 3, rel=0.05)
     assert sharp.fine.item() == 4 and view.fine.item() == 1
 

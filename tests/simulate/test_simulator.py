@@ -9,6 +9,7 @@ from torch import Tensor
 from mlensing.errors import SurveyError
 from mlensing.simulate import BLOCK, KINDS, Mixture, Simulator
 from mlensing.simulate.instrument import ZERO_POINT
+from mlensing.simulate.mixture import MassStructure
 from mlensing.simulate.sky import Block
 from mlensing.survey import Survey, survey_names
 
@@ -104,7 +105,9 @@ def test_bands_of_ones_own() -> None:
 
 
 def test_the_central_object_wanders_within_the_dither() -> None:
-    mixture = Mixture(surveys={"lsst": 1}, classes={"elliptical": 1}, size=32, dither=3.0)
+    mixture = Mixture(
+        surveys={"lsst": 1}, classes={"elliptical": 1}, size=32, dither=3.0, mass=MassStructure(satellites=False)
+    )
     kappa = Simulator(mixture, seed=0).block(0, maps=True)["kappa"].flatten(1)
     peak = kappa.argmax(1)
     off = torch.stack([peak % 32, peak // 32]).float() - 15.5

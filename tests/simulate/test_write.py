@@ -170,3 +170,21 @@ def test_one_sample_without_maps(sky: str, tmp_path: Path) -> None:
     simulate(sky, num_samples=1, output_dir=str(tmp_path), maps=False)
     with fits.open(tmp_path / "images/000/sim_0000000.fits") as hdus:
         assert len(hdus) == 1
+
+
+def test_colour_composites_of_a_set_are_pictures(tmp_path: Path) -> None:
+    """The share that the mixture says, in the survey's stretch, and FITS with maps for all others."""
+    config = tmp_path / "colour.yaml"
+    config.write_text(
+        "{surveys: {legacy: 1}, classes: {lens: 1}, size: 32, representations: {linear: 1, composite: 3}}"
+    )
+    index = simulate(str(config), num_samples=64, output_dir=str(tmp_path / "set"), seed=3, num_workers=0)
+    files = pd.read_csv(index)["filepath"]
+    pictures = files[files.str.endswith(".png")]
+    assert 0.6 < len(pictures) / len(files) < 0.9
+    shown = read_cutout(index.parent / pictures.iloc[0], maps=())
+    assert shown.representation == "composite" and shown.image.shape == (3, 32, 32)
+    assert read_cutout(index.parent / files[files.str.endswith(".fits")].iloc[0], maps=("kappa",)).maps["kappa"].any()
+    again = simulate(str(config), num_samples=64, output_dir=str(tmp_path / "again"), seed=3, num_workers=2)
+    for name in files:
+        assert (index.parent / name).read_bytes() == (again.parent / name).read_bytes()

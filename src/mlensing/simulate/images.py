@@ -15,6 +15,7 @@ from mlensing.simulate.scene import Components
 SLOTS = 7
 TRIES = 3  # to bring a source closer to the axis
 REACH = 2.6  # theta_E to each side that are searched: the outermost image of a multiply imaged point lies within
+BEYOND = 1.5  # theta_E of a satellite behind it that are searched as well
 CELLS = 64
 SINGULAR = 0.02  # theta_E about the centre of a singular lens, where triangles hold the point but no image
 STEPS = 5
@@ -33,7 +34,7 @@ def find_images(source: Components, lens: Deflector) -> tuple[Tensor, Tensor, Te
         count: [M].
     """
     terms = ray_terms(source, lens)
-    line = (torch.linspace(-REACH, REACH, CELLS, device=terms.device) + 1e-4) * lens.theta_E[:, None]
+    line = (torch.linspace(-1, 1, CELLS, device=terms.device) + 4e-5) * _reach(lens)[:, None]
     shape = (len(lens.theta_E), CELLS, CELLS)
     x, y = line[:, None, :].expand(shape), line[:, :, None].expand(shape)
     beta_x, beta_y = offsets(terms, x, y)
@@ -43,6 +44,16 @@ def find_images(source: Components, lens: Deflector) -> tuple[Tensor, Tensor, Te
     cell = line[:, 1:2] - line[:, :1]
     start = line.gather(1, column) + 0.5 * cell, line.gather(1, row) + 0.5 * cell
     return _distinct(*newton(terms, *start, cell), place.values > 0, lens.theta_E)
+
+
+def _reach(lens: Deflector) -> Tensor:
+    """Half width [M] of the square that holds all images [arcsec]."""
+    reach = REACH * lens.theta_E
+    if lens.satellites is None:
+        return reach
+    x, y, theta_E = lens.satellites.unbind(-1)
+    far = torch.where(theta_E > 0, torch.hypot(x, y) + BEYOND * theta_E, 0.0)
+    return torch.maximum(reach, far.amax(1))
 
 
 def multiply_imaged(source: Components, lens: Deflector) -> tuple[Components, Tensor, Tensor, Tensor]:

@@ -25,14 +25,16 @@ KIND_NAMES = (*KINDS, "host")
 
 
 class MassStructure(BaseModel):
-    """How deflectors depart from an isothermal ellipsoid in an external shear; group members always have mass.
+    """How deflectors depart from an isothermal ellipsoid in an external shear.
 
     Attributes:
+        satellites: whether group members deflect light, or only shine.
         slope_scatter: scatter of the density's slope in three dimensions; 0 makes it 2 throughout.
         subhaloes: mean number of dark subhaloes near the Einstein ring.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    satellites: bool = True
     slope_scatter: float = Field(default=0.0, ge=0, le=0.4)
     subhaloes: float = Field(default=0.0, ge=0, le=3)
 

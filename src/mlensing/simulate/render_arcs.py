@@ -73,6 +73,8 @@ def trace_arcs(
         [B, bands, size, size].
     """
     lens, step = deflector[source.owner], spacing[source.owner]
+    if not len(source):
+        return worth.new_zeros(len(spacing), worth.shape[1], size, size)
     rays = ray_terms(source, lens)
     which, pixel, holds = _near_source(source, lens, rays, sharp, size, step)
     terms = torch.cat([torch.stack([lens.x, lens.y, step, torch.cos(lens.phi), torch.sin(lens.phi)]), rays])
@@ -81,7 +83,8 @@ def trace_arcs(
         (~holds, _plain_mean, NODES if fine == 1 else NODES - 1),
         (holds, _crowded_mean, 2 * CROWD),
     ):
-        for some in torch.split(rows.nonzero()[:, 0], RAYS // nodes**2):
+        place = rows.nonzero()[:, 0]
+        for some in torch.split(place, RAYS // nodes**2) if len(place) else ():
             near = which[some]
             mean[some] = average(terms.index_select(1, near), near, pixel[some], size, brightness, nodes)
     bands = torch.arange(worth.shape[1], device=mean.device)

@@ -139,7 +139,8 @@ class Simulator:
             shape = replace(shape, magnitude=torch.full_like(shape.magnitude, torch.nan))
         galaxies = suitable_deflectors(draws, shape, **self._law(view))
         real: dict[str, Any] = {"real": self.sources, "real_share": self.mixture.real_sources}
-        return PaintedSky(draws, view, galaxies, kind, canvas, shape, structure=self.mixture.mass, **real)
+        structure = self.mixture.mass.model_copy(update={"satellites": False})  # whose light is the host's, is unknown
+        return PaintedSky(draws, view, galaxies, kind, canvas, shape, structure=structure, **real)
 
     def _law(self, view: Instrument) -> dict[str, Any]:
         """How ``draw_deflectors`` draws for this view."""

@@ -67,7 +67,7 @@ class Sky:
         self.members = draw_members(draws, self.galaxies, view, probability=GROUPED, size=size)
         self.deflector = replace(
             draw_deflector(draws, self.galaxies, slope_scatter=structure.slope_scatter),
-            satellites=draw_satellites(draws, self.galaxies, self.members, subhaloes=structure.subhaloes),
+            satellites=self._satellites(structure),
             x=offset[:, 0],
             y=offset[:, 1],
         )
@@ -78,6 +78,12 @@ class Sky:
         self.real, self.real_share = real, real_share
         self.stamp = torch.full_like(kind, -1)  # number of the real galaxy; -1 for none
         self.shining, self.sources = self.light(), self._sources()
+
+    def _satellites(self, structure: MassStructure) -> Tensor | None:
+        if not (structure.satellites or structure.subhaloes):
+            return None
+        mass = replace(self.members, active=self.members.active & structure.satellites)
+        return draw_satellites(self.draws, self.galaxies, mass, subhaloes=structure.subhaloes)
 
     def __getitem__(self, rows: Tensor) -> Sky:
         """The samples ``rows``, which follow one another, as they were drawn."""
