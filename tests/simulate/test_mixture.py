@@ -52,6 +52,9 @@ def test_defaults(tmp_path: Path) -> None:
         ("surveys", "arc_signal: 0\nsurveys", "arc_signal"),
         ("surveys", "theta_E: [5.0, 0.5]\nsurveys", "theta_E"),
         ("surveys", "theta_E: [0, 5.0]\nsurveys", "theta_E"),
+        ("surveys", "representations: {jpeg: 1}\nsurveys", "representations"),
+        ("surveys", "representations: {composite: 1}\nbands: [g, r]\nsurveys", "three bands"),
+        ("surveys", "mass: {slope_scatter: 9}\nsurveys", "slope_scatter"),
         ("surveys", "surveys: [\nsurveys", "sky.yaml"),
         (GOOD, "", "sky.yaml"),
         (GOOD, "lens\n", "sky.yaml"),
@@ -67,3 +70,9 @@ def test_a_mistake_is_named_with_its_file(tmp_path: Path, old: str, new: str, na
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing\.yaml: no such file.*configs/paper_synthetic"):
         Mixture.load(tmp_path / "nothing.yaml")
+
+
+def test_the_share_of_composites(tmp_path: Path) -> None:
+    assert Mixture.load(written(tmp_path, GOOD)).composites == 0.0
+    both = GOOD + "representations: {linear: 1, composite: 3}\n"
+    assert Mixture.load(written(tmp_path, both)).composites == 0.75
