@@ -21,8 +21,8 @@ from scipy.special import gammainc, gammaincinv
 from torch import Tensor
 
 from mlensing.simulate import Mixture, Simulator, sky
-from mlensing.simulate.instrument import MARGIN, Observation, convolve
-from mlensing.simulate.rays import Deflector, offsets, ray_terms
+from mlensing.simulate.camera.instrument import MARGIN, Observation, convolve
+from mlensing.simulate.render.rays import Deflector, offsets, ray_terms
 from mlensing.simulate.scene import Components
 from mlensing.simulate.sources import REFERENCE_MAGNITUDE
 

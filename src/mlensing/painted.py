@@ -6,8 +6,8 @@ import sys
 
 from mlensing.data.alike import read_hosts
 from mlensing.errors import ConfigError
-from mlensing.simulate.hosts import Hosts
 from mlensing.simulate.mixture import Mixture
+from mlensing.simulate.real.hosts import Hosts
 
 
 def load_hosts(

@@ -17,7 +17,7 @@ from mlensing.evaluation.realism import Realism
 from mlensing.inference import Predictor
 from mlensing.inference.realism import finder_features, picture_sky, realism, write_realism
 from mlensing.simulate import Mixture, Simulator
-from mlensing.simulate.composite import UNIFORMS, published
+from mlensing.simulate.camera.composite import UNIFORMS, published
 from mlensing.survey import Survey
 
 SKY = "{surveys: {des: 1, cfhtls: 1}, classes: {lens: 1, spiral: 1}, size: 32}\n"

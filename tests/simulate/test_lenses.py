@@ -12,8 +12,8 @@ from torch import Tensor
 
 from mlensing.physics import gradient, interior_mask, pixel_grid, poisson_residual
 from mlensing.simulate import KINDS, Mixture, Simulator
+from mlensing.simulate.camera.instrument import Instrument
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.instrument import Instrument
 from mlensing.simulate.lenses import (
     BRIGHTEST,
     FAINTEST_SIGNAL,

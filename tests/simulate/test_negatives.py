@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mlensing.simulate.camera.instrument import Instrument
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.instrument import Instrument
 from mlensing.simulate.negatives import NEGATIVES
 from mlensing.simulate.population import Galaxies, draw_deflectors
-from mlensing.simulate.render import render_light
+from mlensing.simulate.render.light import render_light
 from mlensing.simulate.scene import (
     Components,
     around,

@@ -8,8 +8,8 @@ from scipy import stats
 from torch import Tensor
 
 from mlensing.physics import einstein_radius
+from mlensing.simulate.camera.instrument import Instrument
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.instrument import Instrument
 from mlensing.simulate.mixture import KINDS
 from mlensing.simulate.population import BRIGHTEST, SIGMA_V, Z_LENS, Galaxies, draw_deflectors
 from mlensing.simulate.sky import Sky

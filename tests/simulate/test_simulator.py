@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mlensing.errors import SurveyError
 from mlensing.simulate import BLOCK, KINDS, Mixture, Simulator
-from mlensing.simulate.instrument import ZERO_POINT
+from mlensing.simulate.camera.instrument import ZERO_POINT
 from mlensing.simulate.mixture import MassStructure
 from mlensing.simulate.sky import Block
 from mlensing.survey import Survey, survey_names

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mlensing.simulate.camera.instrument import Instrument
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.images import find_images, magnification
-from mlensing.simulate.instrument import Instrument
 from mlensing.simulate.lenses import draw_deflector
 from mlensing.simulate.population import Galaxies, draw_deflectors
-from mlensing.simulate.rays import Deflector
+from mlensing.simulate.render.images import find_images, magnification
+from mlensing.simulate.render.rays import Deflector
 from mlensing.simulate.scene import Components, flux_of
 from mlensing.simulate.sources import (
     CLUMPS,

@@ -12,7 +12,7 @@ import torch
 from mlensing.contract import CHANNELS
 from mlensing.cutouts import Cutouts
 from mlensing.errors import ConfigError
-from mlensing.simulate.composite import UNIFORMS, published, with_stretch
+from mlensing.simulate.camera.composite import UNIFORMS, published, with_stretch
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.mixture import Mixture
 from mlensing.simulate.simulator import BLOCK, Simulator

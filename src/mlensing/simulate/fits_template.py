@@ -15,7 +15,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from mlensing.errors import ConfigError
-from mlensing.simulate.instrument import ZERO_POINT
+from mlensing.simulate.camera.instrument import ZERO_POINT
 
 Array = NDArray[np.float32]
 Card = str | int | float

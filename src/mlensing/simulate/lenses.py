@@ -10,7 +10,7 @@ from torch import Tensor
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.luminosity import magnitude
 from mlensing.simulate.population import Galaxies
-from mlensing.simulate.rays import Deflector
+from mlensing.simulate.render.rays import Deflector
 from mlensing.simulate.scene import Members
 from mlensing.simulate.sources import REFERENCE_MAGNITUDE
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mlensing.simulate.camera.instrument import ZERO_POINT, Instrument
 from mlensing.simulate.colours import relative_magnitude
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.instrument import ZERO_POINT, Instrument
 from mlensing.simulate.population import Galaxies
 
 OLDER = {"disc": "early", "star_forming": "disc"}

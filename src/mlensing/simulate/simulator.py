@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from mlensing.errors import ConfigError
+from mlensing.simulate.camera.instrument import Instrument
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.hosts import Hosts
-from mlensing.simulate.instrument import Instrument
 from mlensing.simulate.mixture import HOST, KINDS, LENSED, Mixture
-from mlensing.simulate.morphologies import Morphologies
 from mlensing.simulate.negatives import ZOOMED
-from mlensing.simulate.painting import PaintedSky, measure, suitable_deflectors
 from mlensing.simulate.population import draw_deflectors
-from mlensing.simulate.real_psfs import PsfChoice, RealPsfs
+from mlensing.simulate.real.galaxies import Morphologies
+from mlensing.simulate.real.hosts import Hosts
+from mlensing.simulate.real.painting import PaintedSky, measure, suitable_deflectors
+from mlensing.simulate.real.psfs import PsfChoice, RealPsfs
 from mlensing.simulate.sky import Block, Sky
 from mlensing.survey import Survey
 

@@ -10,20 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlensing.simulate.artefacts import scarred
+from mlensing.simulate.camera.artefacts import scarred
+from mlensing.simulate.camera.instrument import MARGIN, Instrument, convolve, draw_observation
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.images import multiply_imaged
-from mlensing.simulate.instrument import MARGIN, Instrument, convolve, draw_observation
 from mlensing.simulate.lenses import draw_brightness, draw_deflector, draw_satellites, matched_signal
-from mlensing.simulate.maps import deflector_maps
 from mlensing.simulate.mixture import KINDS, LENSED, MassStructure
-from mlensing.simulate.morphologies import Morphologies
 from mlensing.simulate.negatives import MASSLESS, NEGATIVES
 from mlensing.simulate.population import Galaxies
-from mlensing.simulate.rays import Deflector
-from mlensing.simulate.render import render_light
-from mlensing.simulate.render_arcs import render_arcs
-from mlensing.simulate.render_stamps import draw_stamps, one_each, render_stamps
+from mlensing.simulate.real.galaxies import Morphologies
+from mlensing.simulate.render.arcs import render_arcs
+from mlensing.simulate.render.images import multiply_imaged
+from mlensing.simulate.render.light import render_light
+from mlensing.simulate.render.maps import deflector_maps
+from mlensing.simulate.render.rays import Deflector
+from mlensing.simulate.render.stamps import draw_stamps, one_each, render_stamps
 from mlensing.simulate.scene import Components, draw_members, early_type, group_members, join, neighbours, stray_light
 from mlensing.simulate.sources import REFERENCE_MAGNITUDE, draw_sources, lensed_quasars
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from mlensing.simulate import luminosity
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.images import magnification
 from mlensing.simulate.luminosity import REFERENCE_LIMIT, magnitude
 from mlensing.simulate.population import Galaxies
-from mlensing.simulate.rays import Deflector
+from mlensing.simulate.render.images import magnification
+from mlensing.simulate.render.rays import Deflector
 from mlensing.simulate.scene import Components, components, flux_of, galaxy_flux, join
 
 REFERENCE_MAGNITUDE = 25.0

@@ -24,12 +24,12 @@ from torch import Tensor
 from mlensing.errors import ConfigError
 from mlensing.physics.cosmology import sigma_crit
 from mlensing.provenance import provenance, replacing, write_json
-from mlensing.simulate.composite import UNIFORMS, published
+from mlensing.simulate.camera.composite import UNIFORMS, published
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.fits_template import MAPS, Card, FitsTemplate
-from mlensing.simulate.hosts import Hosts
 from mlensing.simulate.mixture import KIND_NAMES, Mixture
-from mlensing.simulate.real_sky import RealSky
+from mlensing.simulate.real.hosts import Hosts
+from mlensing.simulate.real.sky import RealSky
 from mlensing.simulate.simulator import BLOCK, Simulator
 from mlensing.simulate.sky import Block
 

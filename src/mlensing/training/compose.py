@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Generator, Tensor
 
-from mlensing.simulate.composite import UNIFORMS, published
+from mlensing.simulate.camera.composite import UNIFORMS, published
 from mlensing.survey import Survey
 
 

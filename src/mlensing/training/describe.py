@@ -16,7 +16,7 @@ from mlensing.errors import ConfigError, ContractError
 from mlensing.models.checkpoint import read_checkpoint
 from mlensing.provenance import fingerprint
 from mlensing.simulate.mixture import Mixture
-from mlensing.simulate.real_sky import RealSky
+from mlensing.simulate.real.sky import RealSky
 from mlensing.survey import Survey
 from mlensing.training.finder import Compose
 

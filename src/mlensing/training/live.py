@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from mlensing.errors import ConfigError
 from mlensing.provenance import fingerprint
 from mlensing.simulate.mixture import Mixture
-from mlensing.simulate.real_sky import RealSky
+from mlensing.simulate.real.sky import RealSky
 from mlensing.simulate.simulator import BLOCK, Simulator
 
 Batch = dict[str, Tensor]

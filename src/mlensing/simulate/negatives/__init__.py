@@ -6,8 +6,8 @@ One function a class, ``(draws, galaxies, view) -> Components`` with the central
 
 from collections.abc import Callable
 
+from mlensing.simulate.camera.instrument import Instrument
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.instrument import Instrument
 from mlensing.simulate.negatives.discs import edge_on, irregular, nearby, spiral
 from mlensing.simulate.negatives.early import elliptical, shells
 from mlensing.simulate.negatives.field import cosmic_ray, empty, field, star, trail

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import torch
 
+from mlensing.simulate.camera.instrument import Instrument
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.instrument import Instrument
 from mlensing.simulate.population import Galaxies
 from mlensing.simulate.scene import Components, around, components, join, part
 

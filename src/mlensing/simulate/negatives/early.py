@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from mlensing.simulate.camera.instrument import Instrument
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.instrument import Instrument
 from mlensing.simulate.population import Galaxies
 from mlensing.simulate.scene import Components, components, early_type, galaxy_flux, join
 

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from mlensing.simulate.camera.instrument import Instrument
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.instrument import Instrument
 from mlensing.simulate.population import Galaxies
 from mlensing.simulate.scene import Components, around, components, early_type, galaxy_flux, join
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from mlensing.simulate.composite import Stretch, linearised, stretched
+from mlensing.simulate.camera.composite import Stretch, linearised, stretched
 from mlensing.simulate.draws import Draws
 
 FAMILIAR = 3.0  # ratio of measured to preset noise within which flux is taken to be at zero point 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mlensing.simulate.jpeg import BLOCK, compressed
+from mlensing.simulate.camera.jpeg import BLOCK, compressed
 
 
 def pictures(count: int = 4) -> Tensor:

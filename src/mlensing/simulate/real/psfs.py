@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from mlensing.provenance import fingerprint
+from mlensing.simulate.camera.instrument import Instrument, Observation, fine_cells
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.instrument import Instrument, Observation, fine_cells
-from mlensing.simulate.interpolation import lanczos_weights
-from mlensing.simulate.psf_files import Image, read_psfs
+from mlensing.simulate.real.psf_files import Image, read_psfs
+from mlensing.simulate.render.interpolation import lanczos_weights
 
 LARGEST = 151  # pixels a side that are kept about the peak
 ZOOM = 8  # samples per pixel where centre and width are measured

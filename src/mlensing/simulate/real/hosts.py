@@ -14,11 +14,11 @@ from torch import Tensor
 from mlensing.cutouts import Cutouts
 from mlensing.errors import ConfigError
 from mlensing.provenance import fingerprint
-from mlensing.simulate.canvas import Canvas, colour_balance, colour_canvas, linear_canvas, turned
+from mlensing.simulate.camera.composite import UNIFORMS, Stretch, draw_stretch, with_stretch
+from mlensing.simulate.camera.instrument import SAMPLED, ZERO_POINT, Instrument
 from mlensing.simulate.colours import band_numbers, relative_magnitude
-from mlensing.simulate.composite import UNIFORMS, Stretch, draw_stretch, with_stretch
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.instrument import SAMPLED, ZERO_POINT, Instrument
+from mlensing.simulate.real.canvas import Canvas, colour_balance, colour_canvas, linear_canvas, turned
 from mlensing.survey import Band, Composite, Survey
 
 TYPICAL_NOISE, TYPICAL_DEPTH = 2.0, 24.5

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv
 from torch import Tensor
 
+from mlensing.simulate.camera.instrument import Instrument, convolve, draw_observation
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.instrument import Instrument, convolve, draw_observation
-from mlensing.simulate.profiles import peak, shape, shape_terms
-from mlensing.simulate.rays import Deflector, offsets, ray_terms
-from mlensing.simulate.render import render_light
-from mlensing.simulate.render_arcs import render_arcs
+from mlensing.simulate.render.arcs import render_arcs
+from mlensing.simulate.render.light import render_light
+from mlensing.simulate.render.profiles import peak, shape, shape_terms
+from mlensing.simulate.render.rays import Deflector, offsets, ray_terms
 from mlensing.simulate.scene import Components, components
 from mlensing.survey import Survey
 

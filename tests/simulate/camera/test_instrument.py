@@ -10,8 +10,8 @@ import torch
 from scipy import ndimage, signal, stats
 from torch import Tensor
 
+from mlensing.simulate.camera.instrument import ZERO_POINT, Instrument, Observation, convolve, draw_observation
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.instrument import ZERO_POINT, Instrument, Observation, convolve, draw_observation
 from mlensing.survey import Survey, survey_names
 
 COUNT = 48

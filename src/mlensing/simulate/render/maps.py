@@ -13,8 +13,8 @@ from mlensing.physics.mass import (
     sie_deflection,
 )
 from mlensing.physics.power_law import power_law_convergence, power_law_deflection
-from mlensing.simulate.rays import Deflector
-from mlensing.simulate.render import axis
+from mlensing.simulate.render.light import axis
+from mlensing.simulate.render.rays import Deflector
 
 
 def deflector_maps(d: Deflector, *, size: int, pixel_scale: Tensor) -> dict[str, Tensor]:

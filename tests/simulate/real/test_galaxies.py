@@ -17,10 +17,10 @@ from mlensing.cli import main
 from mlensing.errors import ConfigError
 from mlensing.simulate import Mixture, Simulator, simulate
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.morphologies import HALF_LIGHT, SIZE, Morphologies, clean_stamp
-from mlensing.simulate.rays import Deflector
-from mlensing.simulate.render_arcs import render_arcs
-from mlensing.simulate.render_stamps import Stamps, one_each, render_stamps
+from mlensing.simulate.real.galaxies import HALF_LIGHT, SIZE, Morphologies, clean_stamp
+from mlensing.simulate.render.arcs import render_arcs
+from mlensing.simulate.render.rays import Deflector
+from mlensing.simulate.render.stamps import Stamps, one_each, render_stamps
 from mlensing.simulate.scene import Components, components
 
 Image = NDArray[np.float64]
@@ -212,7 +212,7 @@ def test_integer_stamps_are_scaled(tmp_path: Path) -> None:
 
 
 def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlensing.simulate.morphologies.CACHED", 2)
+    monkeypatch.setattr("mlensing.simulate.real.galaxies.CACHED", 2)
     galaxies = Morphologies.load(write_catalogue(tmp_path / "set", [galaxy(60, radius=6.0 + i) for i in range(5)]))
     galaxies.record()
     assert len(galaxies._clean) == 2

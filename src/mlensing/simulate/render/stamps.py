@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.interpolation import bilinear
-from mlensing.simulate.morphologies import HALF_LIGHT, SIZE
-from mlensing.simulate.rays import Deflector
-from mlensing.simulate.render_arcs import trace_arcs
+from mlensing.simulate.real.galaxies import HALF_LIGHT, SIZE
+from mlensing.simulate.render.arcs import trace_arcs
+from mlensing.simulate.render.interpolation import bilinear
+from mlensing.simulate.render.rays import Deflector
 from mlensing.simulate.scene import Components
 
 

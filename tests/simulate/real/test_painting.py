@@ -17,11 +17,11 @@ from mlensing.cutouts import Cutouts
 from mlensing.data.alike import read_hosts
 from mlensing.errors import ConfigError, SurveyError
 from mlensing.simulate import BLOCK, Mixture, Simulator, simulate
-from mlensing.simulate.canvas import colour_balance, linear_canvas, sky_noise, turned
-from mlensing.simulate.composite import UNIFORMS, draw_stretch
-from mlensing.simulate.hosts import Hosts
+from mlensing.simulate.camera.composite import UNIFORMS, draw_stretch
 from mlensing.simulate.mixture import HOST, KIND_NAMES
-from mlensing.simulate.painting import measure
+from mlensing.simulate.real.canvas import colour_balance, linear_canvas, sky_noise, turned
+from mlensing.simulate.real.hosts import Hosts
+from mlensing.simulate.real.painting import measure
 from mlensing.simulate.sky import Block
 from mlensing.survey import Composite
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from mlensing.errors import ConfigError
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.interpolation import lanczos_weights
-from mlensing.simulate.stamp_catalogue import Image, StampCatalogue
+from mlensing.simulate.real.stamp_catalogue import Image, StampCatalogue
+from mlensing.simulate.render.interpolation import lanczos_weights
 
 SIZE = 96
 """Pixels a side of every clean stamp."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mlensing.errors import ConfigError
-from mlensing.simulate.jpeg import compressed
+from mlensing.simulate.camera.jpeg import compressed
 from mlensing.survey import Composite, Survey
 
 

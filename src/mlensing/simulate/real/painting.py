@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlensing.simulate.canvas import Canvas
+from mlensing.simulate.camera.instrument import ZERO_POINT, Instrument
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.instrument import ZERO_POINT, Instrument
 from mlensing.simulate.mixture import LENSED
 from mlensing.simulate.population import Galaxies, draw_deflectors
-from mlensing.simulate.render import axis
+from mlensing.simulate.real.canvas import Canvas
+from mlensing.simulate.render.light import axis
 from mlensing.simulate.scene import Components, components
 from mlensing.simulate.sky import Block, Sky
 

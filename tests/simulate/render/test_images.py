@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from mlensing.simulate import KINDS, Mixture, Simulator
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.images import find_images, magnification, multiply_imaged
 from mlensing.simulate.mixture import LENSED
-from mlensing.simulate.rays import Deflector
+from mlensing.simulate.render.images import find_images, magnification, multiply_imaged
+from mlensing.simulate.render.rays import Deflector
 from mlensing.simulate.scene import Components, components
 
 Array = NDArray[np.float64]

@@ -11,11 +11,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mlensing.simulate.images import newton
-from mlensing.simulate.profiles import peak, sersic_shape, shape_terms
-from mlensing.simulate.quadrature import NODES, crowding, legendre
-from mlensing.simulate.rays import Deflector, offsets, ray_terms
-from mlensing.simulate.render import axis
+from mlensing.simulate.render.images import newton
+from mlensing.simulate.render.light import axis
+from mlensing.simulate.render.profiles import peak, sersic_shape, shape_terms
+from mlensing.simulate.render.quadrature import NODES, crowding, legendre
+from mlensing.simulate.render.rays import Deflector, offsets, ray_terms
 from mlensing.simulate.scene import Components
 
 Brightness = Callable[[Tensor, Tensor, Tensor], Tensor]

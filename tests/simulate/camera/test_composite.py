@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlensing.simulate.composite import (
+from mlensing.simulate.camera.composite import (
     UNIFORMS,
     Stretch,
     arcsinh_stretch,

@@ -12,8 +12,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from mlensing.simulate.profiles import peak, shape, shape_terms
-from mlensing.simulate.quadrature import NODES, crowding, legendre
+from mlensing.simulate.render.profiles import peak, shape, shape_terms
+from mlensing.simulate.render.quadrature import NODES, crowding, legendre
 from mlensing.simulate.scene import Components
 
 CROWD = 9  # nodes between a centre and the edge of a pixel

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mlensing.physics import power_law_deflection, shear_deflection, sie_deflection
-from mlensing.simulate.rays import Deflector, offsets, ray_terms
+from mlensing.simulate.render.rays import Deflector, offsets, ray_terms
 from mlensing.simulate.scene import components
 
 

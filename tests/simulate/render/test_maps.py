@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mlensing.physics import gradient, laplacian, pixel_grid
-from mlensing.simulate.maps import deflector_maps
-from mlensing.simulate.rays import Deflector
+from mlensing.simulate.render.maps import deflector_maps
+from mlensing.simulate.render.rays import Deflector
 
 SIZE, SCALE = 96, 0.05
 

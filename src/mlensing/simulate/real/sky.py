@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mlensing.errors import ConfigError
-from mlensing.simulate.hosts import Hosts
-from mlensing.simulate.morphologies import Morphologies
-from mlensing.simulate.real_psfs import RealPsfs
+from mlensing.simulate.real.galaxies import Morphologies
+from mlensing.simulate.real.hosts import Hosts
+from mlensing.simulate.real.psfs import RealPsfs
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from mlensing.simulate import KINDS, Mixture, Simulator
-from mlensing.simulate.artefacts import HOLES, RAYS, scarred
+from mlensing.simulate.camera.artefacts import HOLES, RAYS, scarred
 from mlensing.simulate.draws import Draws
 
 COUNT = 4000

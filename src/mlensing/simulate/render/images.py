@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mlensing.simulate.rays import Deflector, offsets, ray_terms
+from mlensing.simulate.render.rays import Deflector, offsets, ray_terms
 from mlensing.simulate.scene import Components
 
 SLOTS = 7

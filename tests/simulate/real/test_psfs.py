@@ -17,9 +17,9 @@ from torch import Tensor
 from mlensing.cli import main
 from mlensing.errors import ConfigError
 from mlensing.simulate import Mixture, Simulator, simulate
+from mlensing.simulate.camera.instrument import Instrument, Observation, draw_observation
 from mlensing.simulate.draws import Draws
-from mlensing.simulate.instrument import Instrument, Observation, draw_observation
-from mlensing.simulate.real_psfs import PsfChoice, RealObservation, RealPsfs
+from mlensing.simulate.real.psfs import PsfChoice, RealObservation, RealPsfs
 from mlensing.survey import Survey
 
 DEVELOPMENT = Path(__file__).parents[2].parent / "shared/data/psfs"
