@@ -188,7 +188,7 @@ EXAMPLES = {
         "--config configs/baseline.yaml --data_dir data/processed",
         "--data_dir data/processed --resume lightning_logs/version_0/checkpoints/last.ckpt",
     ],
-    "train_live": ["--mixture configs/release_sky.yaml --draws 40000 --composites 0.6"],
+    "train_live": ["--mixture configs/release_sky.yaml --draws 40000"],
     "evaluate": ["--checkpoint lightning_logs/version_0/checkpoints/best.ckpt --data_dir data/processed/test/"],
     "predict": [
         "my_images/ --output scores.csv --page ranking.html",

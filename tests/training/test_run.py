@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from mlensing.contract import BandStatistics, ModelContract
 from mlensing.models import build
 from mlensing.models.checkpoint import read_checkpoint, stamp
 from mlensing.training.finder import Finder
-from mlensing.training.run import calibrate, run_folder
+from mlensing.training.run import calibrate, checkpoint_to_resume, run_folder
 
 
 def test_runs_are_numbered_and_resumed_in_place(tmp_path: Path) -> None:
@@ -73,3 +74,15 @@ def test_logits_that_say_nothing_of_the_temperature_leave_it_at_one(
     monkeypatch.setattr(Finder, "validation_logit", lambda *_: torch.tensor([2.0, 1.0, -1.0]))
     assert calibrate(make_checkpoint(tmp_path / "best.ckpt", 1.0), Scored({"label": torch.tensor(label)})) == 1
     assert isinstance(build("resnet18", read_checkpoint(tmp_path / "best.ckpt").contract), nn.Module)
+
+
+def test_auto_resumes_the_newest_run_if_there_is_one(tmp_path: Path) -> None:
+    assert checkpoint_to_resume("auto", str(tmp_path)) is None
+    for age, name in enumerate(("version_1", "version_0")):
+        path = tmp_path / name / "checkpoints" / "last.ckpt"
+        path.parent.mkdir(parents=True)
+        path.touch()
+        os.utime(path, (100 + age, 100 + age))
+    assert checkpoint_to_resume("auto", str(tmp_path)) == str(path)
+    assert checkpoint_to_resume(None, str(tmp_path)) is None
+    assert checkpoint_to_resume("mine.ckpt", str(tmp_path)) == "mine.ckpt"

@@ -22,7 +22,7 @@ from mlensing.training.compose import SurveyComposites
 from mlensing.training.describe import new_contract, require_composites, require_positive, sky_fields, statistics
 from mlensing.training.finder import Finder
 from mlensing.training.live import LiveData
-from mlensing.training.run import Monitor, run, share_cores
+from mlensing.training.run import Monitor, checkpoint_to_resume, run, share_cores
 
 MEASURED = 512
 """Simulated samples that the statistics of the contract are measured on."""
@@ -93,7 +93,7 @@ def fit(
         patience: epochs without improvement after which training stops.
         monitor: what decides which epoch is best.
         init: weights to start from: a checkpoint or a ``state_dict``.
-        resume: a ``last.ckpt`` to go on from.
+        resume: a ``last.ckpt`` to go on from, or ``auto``: the newest of ``log_dir``, from the start if there is none.
         seed: of weights, order, augmentation and dropout.
         accelerator: Lightning's: auto, cpu, gpu, ...
         devices: Lightning's: how many, or which.
@@ -110,6 +110,7 @@ def fit(
         CatalogError, ImageError, ContractError, ConfigError: data, checkpoints or settings that cannot be used.
     """
     settings = dict(locals())
+    settings["resume"] = resume = checkpoint_to_resume(resume, log_dir)
     require_positive(batch_size=batch_size, max_epochs=max_epochs)
     seed_everything(seed, verbose=False)
     data = LensDataModule(
@@ -196,6 +197,7 @@ def fit_live(
         ConfigError, ContractError, SurveyError: settings, checkpoints or surveys that cannot be used.
     """
     settings = dict(locals())
+    settings["resume"] = resume = checkpoint_to_resume(resume, log_dir)
     if draws < 1:
         raise ConfigError("draws", f"expected at least 1, got {draws}", "Take 40000 or more to learn something.")
     seed_everything(seed, verbose=False)

@@ -89,6 +89,15 @@ def _loop(folder: Path, **options: Any) -> Trainer:
         raise ConfigError("trainer", " ".join(str(error).split()).rstrip(".!"), remedy) from error
 
 
+def checkpoint_to_resume(resume: str | None, log_dir: str) -> str | None:
+    """The checkpoint to go on from: ``auto`` stands for the newest ``last.ckpt`` of ``log_dir``, or none."""
+    if resume != "auto":
+        return resume
+    found = Path(log_dir).glob("version_*/checkpoints/last.ckpt")
+    newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
+    return None if newest is None else str(newest)
+
+
 def run_folder(log_dir: Path, resume: Path | None) -> Path:
     """The folder of this run: that of the checkpoint it resumes, else the next free ``version_N``.
 

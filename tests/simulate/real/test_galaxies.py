@@ -24,7 +24,7 @@ from mlensing.simulate.render.stamps import Stamps, one_each, render_stamps
 from mlensing.simulate.scene import Components, components
 
 Image = NDArray[np.float64]
-DEVELOPMENT = Path(__file__).parents[2].parent / "shared/data/cosmos_acs_stamps"
+DEVELOPMENT = Path(__file__).parents[3].parent / "shared/data/cosmos_acs_stamps"
 GAUSSIAN = 0.693147  # b of a Sersic profile of index 0.5, whose half-light radius is 1.1774 sigma
 FRAME, STEP = 96, 0.05
 

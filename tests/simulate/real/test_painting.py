@@ -27,7 +27,7 @@ from mlensing.survey import Composite
 
 SIZE, SCALE = 48, 0.263
 LENSES = {"lens": 1.0, "spiral": 0.5, "ring": 0.5}
-ELLIPTICALS = Path(__file__).parents[2].parent / "shared/data/des_grizY_ellipticals"
+ELLIPTICALS = Path(__file__).parents[3].parent / "shared/data/des_grizY_ellipticals"
 
 
 def galaxies(count: int, *, q: float = 0.7, phi: float = 0.6, flux: float = 4e3, noise: float = 2.0) -> Tensor:

@@ -22,7 +22,7 @@ from mlensing.simulate.draws import Draws
 from mlensing.simulate.real.psfs import PsfChoice, RealObservation, RealPsfs
 from mlensing.survey import Survey
 
-DEVELOPMENT = Path(__file__).parents[2].parent / "shared/data/psfs"
+DEVELOPMENT = Path(__file__).parents[3].parent / "shared/data/psfs"
 CPU = torch.device("cpu")
 
 

@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 COUNT = 60
 BRIGHT = 0.05  # |magnification| of images that must be found
 MODEL = LensModel(["SIE", "SHEAR"])
-CONFIG = Path(__file__).parents[2] / "configs" / "release_sky.yaml"
+CONFIG = Path(__file__).parents[3] / "configs" / "release_sky.yaml"
 
 
 @pytest.fixture(scope="module")
