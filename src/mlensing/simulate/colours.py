@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mlensing.errors import SurveyError
+from mlensing.simulate.tables import interpolate
 
 WAVELENGTH = {
     "u": 0.365, "g": 0.48, "r": 0.62, "i": 0.76, "z": 0.90, "y": 0.97, "Y": 1.02, "J": 1.25, "H": 1.63,
@@ -90,7 +91,7 @@ def relative_magnitude(kind: str, redshift: Tensor, bands: Tensor) -> Tensor:
         [1.7, 0.0, -0.68]
     """
     table = torch.tensor(_TEMPLATES[kind], device=redshift.device)
-    colours = _interpolate(redshift, table[:, 0].contiguous(), table[:, 1:])
+    colours = interpolate(redshift, table[:, 0].contiguous(), table[:, 1:])
     zero = torch.zeros_like(colours[..., :1])
     anchors = torch.cat([zero, -torch.cumsum(colours, -1)], -1)
     every = (anchors - anchors[..., 2:3]) @ _weights().to(redshift.device)
@@ -104,11 +105,3 @@ def _weights() -> Tensor:
     place = np.log(_ANCHORS)
     rows = [np.interp(np.log(list(WAVELENGTH.values())), place, unit) for unit in np.eye(len(place))]
     return torch.tensor(np.array(rows), dtype=torch.float32)
-
-
-def _interpolate(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
-    """Linear interpolation of ``values`` [knots, n] at ``x`` [...], constant beyond the ends; [..., n]."""
-    x = x.clamp(float(knots[0]), float(knots[-1]))
-    right = torch.searchsorted(knots, x.contiguous()).clamp(1, len(knots) - 1)
-    t = ((x - knots[right - 1]) / (knots[right] - knots[right - 1]))[..., None]
-    return values[right - 1] * (1 - t) + values[right] * t

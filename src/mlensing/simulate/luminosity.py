@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlensing.physics import cosmology
+from mlensing.simulate.tables import interpolate
 
 FAINT_END = -1.5
 REFERENCE_LIMIT = 24.8
@@ -66,9 +67,9 @@ def magnitude(quantile: Tensor, *, redshift: Tensor, faintest: Tensor) -> Tensor
     """
     law = {name: torch.from_numpy(values).to(redshift) for name, values in _law().items()}
     below = torch.linspace(-2.5, 9.0, len(_BELOW_KNEE), device=redshift.device)
-    knee = _interpolate(redshift, torch.from_numpy(_GRID).to(redshift), law["knee"])
-    reached = _interpolate(faintest - knee, below, law["counts"])
-    found = knee + _interpolate(quantile * reached, law["counts"], below)
+    knee = interpolate(redshift, torch.from_numpy(_GRID).to(redshift), law["knee"])
+    reached = interpolate(faintest - knee, below, law["counts"])
+    found = knee + interpolate(quantile * reached, law["counts"], below)
     return torch.minimum(found, faintest)
 
 
@@ -81,13 +82,7 @@ def radius(redshift: Tensor, magnitude_r: Tensor) -> Tensor:
     """
     grid = torch.from_numpy(_GRID).to(redshift)
     knee, distance = (
-        _interpolate(redshift, grid, torch.from_numpy(_law()[k]).to(redshift)) for k in ("knee", "distance")
+        interpolate(redshift, grid, torch.from_numpy(_law()[k]).to(redshift)) for k in ("knee", "distance")
     )
     kpc = KNEE_KPC * 10 ** (-0.08 * (magnitude_r - knee)) * ((1 + redshift) / 2) ** -0.8
     return kpc / (distance * 1000.0) * 206264.8
-
-
-def _interpolate(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
-    right = torch.searchsorted(knots, x.contiguous()).clamp(1, len(knots) - 1)
-    t = ((x - knots[right - 1]) / (knots[right] - knots[right - 1])).clamp(0, 1)
-    return values[right - 1] * (1 - t) + values[right] * t

@@ -19,6 +19,7 @@ from torch import Tensor
 from mlensing.physics import cosmology
 from mlensing.simulate.draws import Draws
 from mlensing.simulate.luminosity import counts
+from mlensing.simulate.tables import interpolate
 
 Array = NDArray[np.float64]
 
@@ -159,7 +160,7 @@ def _light(draws: Draws, sigma_v: Tensor, z: Tensor, table: dict[str, Tensor]) -
     """Magnitude (Faber-Jackson), size (luminosity-size relation of Shen+2003) and shape of each galaxy."""
     absolute = M_STAR_R - 10.0 * torch.log10(sigma_v / SIGMA_AT_M) + 0.4 * draws.normal("faber_jackson")
     absolute = absolute.clamp(min=MAGNITUDE_LIMIT)
-    d_a = _lookup(z, table["z"], table["distance"])  # Mpc
+    d_a = interpolate(z, table["z"], table["distance"])  # Mpc
     modulus = 5.0 * torch.log10(d_a * (1 + z) ** 2) + 25.0
     k_minus_evolution = 1.2 * z + 1.1 * z**2 - 0.9 * z  # early types in r
     kpc = 4.0 * 10 ** (-0.26 * (absolute - M_STAR_R) + 0.15 * draws.normal("size"))
@@ -174,9 +175,3 @@ def _light(draws: Draws, sigma_v: Tensor, z: Tensor, table: dict[str, Tensor]) -
         q=(0.78 + 0.13 * draws.normal("lens_q")).clamp(0.45, 0.98),
         phi=draws.uniform("lens_phi", high=math.pi),
     )
-
-
-def _lookup(x: Tensor, knots: Tensor, values: Tensor) -> Tensor:
-    right = torch.searchsorted(knots, x).clamp(1, len(knots) - 1)
-    t = (x - knots[right - 1]) / (knots[right] - knots[right - 1])
-    return values[right - 1] * (1 - t) + values[right] * t
