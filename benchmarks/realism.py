@@ -105,7 +105,7 @@ SETS = {
     "CFHTLS gallery, lenses": Sample("cfhtls", LENS, pattern("cfhtls_rgb8/gallery/*.png"), 0),
     "CFHTLS candidates": Sample("cfhtls", (), pattern("cfhtls_rgb8/candidates/*.png"), 1),
     "CFHTLS field, gallery stretch": Sample("cfhtls", BLIND, stretched("gallery"), 0),
-    "CFHTLS spirals, stars, dark stretch": Sample("cfhtls", ("field", "spiral"), stretched("dark")),
+    "CFHTLS spirals, stars, dark stretch": Sample("cfhtls", ("field", "spiral"), stretched("dark"), 0),
     "CFHTLS blank fields, linear": Sample("cfhtls", ("empty",), fields),
     "DECaLS galaxies": Sample("legacy", NEARBY, pattern("decals_rgb8_galaxies/png128/*.png"), 2),
     "Legacy lenses": Sample("legacy", LENS, pattern("legacy_rgb8_lenses/png101/REAL*.png"), 0),
