@@ -333,7 +333,7 @@ def test_painting_goes_through_to_a_training(tmp_path: Path) -> None:
     groups = [set(table["group"]) for table in tables]
     assert sum(map(len, groups)) == 6 == len(set().union(*groups)), "a host is in one split only"
     done("-m", "mlensing.cli", "train_live", "--mixture", tmp_path / "sky.yaml", "--draws", 128, "--epoch_draws", 64,
-         "--validation_draws", 64, "--composites", 0, "--accelerator", "cpu", "--num_workers", 0,
+         "--validation_draws", 64, "--accelerator", "cpu", "--num_workers", 0,
          "--model_options", "{width: 8}", "--log_dir", tmp_path / "logs", *words)  # fmt: skip
     best = tmp_path / "logs/version_0/checkpoints/best.ckpt"
     assert read_checkpoint(best).contract.pixel_scale == (0.3, 0.3)
