@@ -188,3 +188,11 @@ def test_colour_composites_of_a_set_are_pictures(tmp_path: Path) -> None:
     again = simulate(str(config), num_samples=64, output_dir=str(tmp_path / "again"), seed=3, num_workers=2)
     for name in files:
         assert (index.parent / name).read_bytes() == (again.parent / name).read_bytes()
+
+
+def test_a_survey_of_one_band_names_its_planes_by_channel(tmp_path: Path) -> None:
+    config = tmp_path / "one.yaml"
+    config.write_text("{surveys: {hst: 1}, classes: {lens: 1}, size: 32}")
+    index = simulate(str(config), num_samples=2, output_dir=str(tmp_path / "set"), num_workers=0)
+    first = read_cutout(index.parent / pd.read_csv(index)["filepath"].iloc[0], maps=())
+    assert first.bands == ("blue", "green", "red")

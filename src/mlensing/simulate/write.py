@@ -6,7 +6,7 @@ import json
 import math
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from mlensing.contract import CHANNELS
 from mlensing.errors import ConfigError
 from mlensing.physics.cosmology import sigma_crit
 from mlensing.provenance import provenance, replacing, write_json
@@ -250,7 +251,7 @@ def _rgb(image: Tensor, colour: Tensor) -> dict[int, NDArray[np.uint8]]:
 def _truth(simulator: Simulator, block: Block) -> pd.DataFrame:
     """The index rows of a block, with what is known of each sample."""
     surveys = [simulator.surveys[i].name for i in block["survey"].tolist()]
-    bands = [",".join(simulator.bands[i]) for i in block["survey"].tolist()]
+    bands = [",".join(_named(simulator.bands[i])) for i in block["survey"].tolist()]
     z_lens, z_source = block["z_lens"].double().numpy(), block["z_source"].double().numpy()
     columns: dict[str, Any] = {
         "label": ["" if math.isnan(label) else int(label) for label in block["label"].tolist()],
@@ -266,6 +267,11 @@ def _truth(simulator: Simulator, block: Block) -> pd.DataFrame:
         cutouts, chosen = simulator.hosts.cutouts, block["host"].tolist()
         columns |= {"group": [cutouts.group[i] for i in chosen], "host": [cutouts.files[i] for i in chosen]}
     return pd.DataFrame(columns | {name: block[name].double().numpy() for name in TRUTH})
+
+
+def _named(bands: Sequence[str]) -> Sequence[str]:
+    """Names of planes: the bands', or the channels' where one band of the survey plays several of them."""
+    return bands if len(set(bands)) == len(bands) else CHANNELS
 
 
 def _cards(row: pd.Series[Any]) -> dict[str, Card]:
