@@ -133,3 +133,10 @@ def test_an_unknown_survey_or_band_is_told_the_known_ones() -> None:
         Simulator(Mixture(surveys={"panstarrs": 1}, classes={"lens": 1}), seed=0)
     with pytest.raises(SurveyError, match=r"survey legacy: it has no band 'y'.*g, r, i, z"):
         Simulator(Mixture(surveys={"legacy": 1}, classes={"lens": 1}, bands=("g", "y")), seed=0)
+
+
+def test_a_band_that_plays_three_channels_is_one_image() -> None:
+    """Scars included: a cosmic ray in one of three equal planes would be a colour that Euclid cannot have."""
+    made = Simulator(Mixture(surveys={"euclid": 1}, classes={"cosmic_ray": 1}, size=32), seed=0).block(0)["image"]
+    assert torch.equal(made[:, 0], made[:, 1]) and torch.equal(made[:, 0], made[:, 2])
+    assert made.amax((1, 2, 3)).median() > 30 * made.flatten(1).diff(dim=1).abs().median(), "the rays are there"

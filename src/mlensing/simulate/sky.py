@@ -104,7 +104,11 @@ class Sky:
             light = light.index_add(0, rows, self._arcs(rows, transfer, light, arc_signal, truth))
         image = self.observation.expose(light, self.draws)
         struck = self.kind == KINDS.index("cosmic_ray")
-        return {"image": scarred(image, self.draws, noise=self.observation.sky_noise(), struck=struck)} | truth
+        return {"image": self._scarred(image, struck)} | truth
+
+    def _scarred(self, image: Tensor, struck: Tensor) -> Tensor:
+        noise = self.observation.sky_noise()
+        return scarred(image, self.draws, noise=noise, struck=struck, bands=self.view.bands)
 
     def light(self) -> Components:
         """Everything that shines and is not lensed."""

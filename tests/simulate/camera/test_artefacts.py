@@ -12,10 +12,11 @@ COUNT = 4000
 DRAWS = Draws(5, torch.arange(COUNT))
 SKY = torch.full((COUNT, 3, 16, 16), 2.0)
 NOISE = torch.ones(COUNT, 3)
+BANDS = torch.tensor([1, 2, 3]).expand(COUNT, 3)
 
 
 def test_few_samples_are_scarred_and_the_rest_left_alone() -> None:
-    made = scarred(SKY, DRAWS, noise=NOISE, struck=torch.zeros(COUNT, dtype=torch.bool))
+    made = scarred(SKY, DRAWS, noise=NOISE, struck=torch.zeros(COUNT, dtype=torch.bool), bands=BANDS)
     touched = (made != SKY).flatten(1).any(1)
     assert 0.7 * (RAYS + HOLES) < touched.float().mean() < 1.2 * (RAYS + HOLES)
     assert (SKY == 2).all(), "the input is left alone"
@@ -23,7 +24,7 @@ def test_few_samples_are_scarred_and_the_rest_left_alone() -> None:
 
 def test_a_ray_is_bright_thin_and_of_one_band() -> None:
     struck = torch.arange(COUNT) < 200
-    made = scarred(SKY, DRAWS, noise=NOISE, struck=struck)[:200] - 2
+    made = scarred(SKY, DRAWS, noise=NOISE, struck=struck, bands=BANDS)[:200] - 2
     holes = (made == -2).flatten(1).any(1)
     rays = made[~holes]
     bands = (rays > 5).flatten(2).any(2).sum(1)
@@ -32,7 +33,7 @@ def test_a_ray_is_bright_thin_and_of_one_band() -> None:
 
 
 def test_holes_are_zero_in_all_bands() -> None:
-    made = scarred(SKY, DRAWS, noise=NOISE, struck=torch.zeros(COUNT, dtype=torch.bool))
+    made = scarred(SKY, DRAWS, noise=NOISE, struck=torch.zeros(COUNT, dtype=torch.bool), bands=BANDS)
     empty = made == 0
     torn = empty.flatten(1).any(1)
     assert torn.sum() > 0 and torch.equal(empty.all(1), empty.any(1))
@@ -42,8 +43,8 @@ def test_holes_are_zero_in_all_bands() -> None:
 def test_scars_depend_on_the_sample_alone() -> None:
     rows = torch.arange(100, 300)
     struck = torch.zeros(COUNT, dtype=torch.bool)
-    every = scarred(SKY, DRAWS, noise=NOISE, struck=struck)[rows]
-    some = scarred(SKY[rows], Draws(5, rows), noise=NOISE[rows], struck=struck[rows])
+    every = scarred(SKY, DRAWS, noise=NOISE, struck=struck, bands=BANDS)[rows]
+    some = scarred(SKY[rows], Draws(5, rows), noise=NOISE[rows], struck=struck[rows], bands=BANDS[rows])
     assert torch.equal(every, some)
 
 
