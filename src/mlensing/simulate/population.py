@@ -113,7 +113,7 @@ def draw_deflectors(draws: Draws, *, theta_E: tuple[Tensor, Tensor], wide_share:
     Arguments:
         theta_E: smallest and largest Einstein radius [arcsec], each [B].
         wide_share: share whose theta_E is log-uniform: galaxies of the natural law from ``LONE`` on, whose groups make
-            up for the mass that they lack. Wide arcs about small galaxies are as common on the sky as about giants.
+            up for the mass that they lack, so that wide arcs also lie about small galaxies.
         faintest: r magnitude [B] below which a galaxy would not be looked at; fainter ones are drawn again, at most
             ``TRIES`` times.
     """
