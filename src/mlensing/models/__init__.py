@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from mlensing.contract import ModelContract
 from mlensing.errors import ConfigError
-from mlensing.models.resnet import resnet18, resnet34
+from mlensing.models.resnet import resnet10, resnet18, resnet34
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
+    "resnet10": resnet10,
     "resnet18": resnet18,
     "resnet34": resnet34,
 }

@@ -137,3 +137,11 @@ def resnet18(contract: ModelContract, *, width: int = 64, stem: Stem = "auto", d
 def resnet34(contract: ModelContract, *, width: int = 64, stem: Stem = "auto", dropout: float = 0.2) -> nn.Module:
     """ResNet-34: 21.3 million parameters at width 64; options as ``resnet18``."""
     return _resnet(contract, (3, 4, 6, 3), width, stem, dropout)
+
+
+def resnet10(contract: ModelContract, *, width: int = 16, stem: Stem = "stride1", dropout: float = 0.2) -> nn.Module:
+    """One block a stage at full resolution: 0.3 million parameters at width 16; options as ``resnet18``.
+
+    Made for 64 pixels: an arc is 2 to 4 pixels thick there, and no stride touches it before a block has seen it.
+    """
+    return _resnet(contract, (1, 1, 1, 1), width, stem, dropout)

@@ -39,7 +39,7 @@ def draw_deflector(draws: Draws, galaxies: Galaxies, *, slope_scatter: float = 0
         slope_scatter: of the density's slope about ``MEAN_SLOPE`` (Auger+2010: 0.16); 0 makes isothermal lenses.
     """
     zero = torch.zeros_like(galaxies.theta_E)
-    group = ((galaxies.theta_E - 1.5) / 2.0).clamp(0.0, 1.0)
+    group = galaxies.group
     flattening = (1 - galaxies.q) * draws.uniform("mass/q", low=0.5, high=1.1)
     shear = 0.04 + 0.05 * group
     slope = (MEAN_SLOPE + slope_scatter * draws.normal("mass/slope")).clamp(1.6, 2.5) if slope_scatter else None

@@ -62,6 +62,11 @@ class Galaxies:
     def __getitem__(self, rows: Tensor) -> Galaxies:
         return Galaxies(*(getattr(self, f.name)[rows] for f in fields(self)))
 
+    @property
+    def group(self) -> Tensor:
+        """How much of the mass [B] is a group's, 0 to 1: none below theta_E = 1.5 arcsec, all from 3.5 on."""
+        return ((self.theta_E - 1.5) / 2.0).clamp(0.0, 1.0)
+
     def where(self, keep: Tensor, other: Galaxies) -> Galaxies:
         """These galaxies where ``keep`` [B], those of ``other`` elsewhere."""
         pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))

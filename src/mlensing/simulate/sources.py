@@ -25,6 +25,9 @@ SOURCE_DISC = 0.55
 """Sources lie within this share of theta_E of the axis: inside the cut of every SIE drawn here, where an SIS magnifies
 by 2 / 0.55 = 3.6 or more and makes two images at least."""
 
+GROUP_DISC = 0.3
+"""What a group adds to that share: arcs on one side, whose counter-image is faint beside the galaxy or not there."""
+
 SIZE_SCATTER = 0.18
 """Scatter of source radii about their median [dex]."""
 
@@ -41,7 +44,8 @@ def draw_sources(draws: Draws, galaxies: Galaxies, bands: Tensor) -> Components:
     the luminosity function at the brightness that the source is likely to get (``draw_brightness`` uses the same draw).
     One in seven is red: arcs as yellow as the lens exist. ``bands`` [B, bands] as ``Instrument.bands``.
     """
-    distance = galaxies.theta_E * SOURCE_DISC * draws.uniform("source/distance")  # by magnification: see above
+    reach = galaxies.theta_E * (SOURCE_DISC + GROUP_DISC * galaxies.group)
+    distance = reach * draws.uniform("source/distance")  # by magnification: see above
     angle = draws.uniform("source/azimuth", high=2 * math.pi)
     x, y = distance * torch.cos(angle), distance * torch.sin(angle)
     reference = torch.full_like(x, REFERENCE_MAGNITUDE)

@@ -14,8 +14,13 @@ from mlensing.simulate.scene import Components, around, components, early_type, 
 
 
 def field(draws: Draws, galaxies: Galaxies, view: Instrument) -> Components:
-    """Whatever a blind cutout holds: a faint galaxy or two, or a star."""
-    faint = (view.depth - 0.5 + torch.log10(draws.uniform("field/magnitude")) / 0.3).clamp(min=17.5)
+    """Whatever a blind cutout holds: a galaxy or two, or a star; half the galaxies are such as catalogues are cut for.
+
+    Number counts alone, dN/dm ~ 10^(0.3 m), would put nearly all at the depth; people choose r of 19 to 23.
+    """
+    counted = (view.depth - 0.5 + torch.log10(draws.uniform("field/magnitude")) / 0.3).clamp(min=17.5)
+    chosen = draws.uniform("field/chosen_magnitude", low=19.0, high=23.0).minimum(view.depth - 0.5)
+    faint = torch.where(draws.chance("field/chosen", 0.5), chosen, counted)
     z = draws.uniform("field/z", low=0.1, high=1.5)
     kinds = ("early", "disc", "star_forming")
     fluxes = torch.stack([galaxy_flux(draws, f"field/{k}", k, faint, z, view.bands) for k in kinds])
@@ -36,9 +41,10 @@ def field(draws: Draws, galaxies: Galaxies, view: Instrument) -> Components:
         q=draws.uniform("field/second_q", 2, low=0.4, high=1.0),
         phi=draws.uniform("field/second_phi", 2, high=math.pi),
     )
+    radius = 0.5 * 10 ** (0.1 * (23.0 - faint).clamp(min=0.0) + 0.2 * draws.normal("field/size"))
     main = components(
         torch.where(star[:, None], star_flux, galaxy),
-        radius=torch.where(star, 0.03, 0.5 * 10 ** (0.2 * draws.normal("field/size"))),
+        radius=torch.where(star, 0.03, radius),
         n=torch.where(kind == 0, 3.5, 1.2),
         q=torch.where(star, 1.0, draws.uniform("field/q", low=0.3, high=1.0)),
         phi=draws.uniform("field/phi", high=math.pi),
