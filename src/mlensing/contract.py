@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -28,6 +29,51 @@ class BandStatistics(BaseModel):
     std: tuple[float, ...]
 
 
+class Calibration(BaseModel):
+    """An increasing map from a logit to log-odds that hold; ``evaluation.calibrators`` fits and applies it.
+
+    Attributes:
+        kind: ``temperature``, ``beta`` or ``isotonic``.
+        parameters: T; a, b, c; or the slope beyond the knots, the knots and their log-odds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["temperature", "beta", "isotonic"] = "temperature"
+    parameters: tuple[float, ...] = (1.0,)
+
+    @model_validator(mode="after")
+    def _increasing(self) -> Calibration:
+        p = self.parameters
+        knots, odds = p[1 : 1 + len(p) // 2], p[1 + len(p) // 2 :]
+        valid = {
+            "temperature": len(p) == 1 and p[0] > 0,
+            "beta": len(p) == 3 and min(p[:2]) >= 0 and max(p[:2]) > 0,
+            "isotonic": len(p) >= 5 and len(p) % 2 == 1 and p[0] > 0 and _rises(knots) and _rises(odds),
+        }
+        if not valid[self.kind] or not all(map(math.isfinite, p)):
+            raise ValueError(f"these are not parameters of an increasing {self.kind} calibration")
+        return self
+
+
+class Fusion(BaseModel):
+    """How the logits of several members become one; ``evaluation.fusion`` fits and applies it.
+
+    Attributes:
+        rule: ``mean`` or ``inverse_variance`` of the logits, or of calibrated ones ``calibrated_mean`` or ``stacked``.
+        weights: of the members, and a bias; of ``stacked`` alone.
+        calibration: of the fused logit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    rule: Literal["mean", "inverse_variance", "calibrated_mean", "stacked"] = "mean"
+    weights: tuple[float, ...] = ()
+    calibration: Calibration = Calibration()
+
+
+def _rises(values: Sequence[float]) -> bool:
+    return all(a < b for a, b in pairwise(values))
+
+
 class ModelContract(BaseModel):
     """Everything that must agree between a network and the pixels it is given.
 
@@ -43,7 +89,7 @@ class ModelContract(BaseModel):
         sigma_crit: ``dimensionless`` (maps are kappa) or ``physical`` (surface density in Msun/pc^2).
         class_weight_ratio: w_pos / w_neg of the loss; its logit shift is removed before a probability.
         prevalence: share of lenses in the training split.
-        temperature: calibration of the logit.
+        calibration: of the logit, once the shift of the class weights is taken out.
         training_hash: fingerprint of the training data or of the simulation's configuration.
         version: version of mlensing that trained it.
     """
@@ -61,7 +107,7 @@ class ModelContract(BaseModel):
     sigma_crit: Literal["dimensionless", "physical"] = "dimensionless"
     class_weight_ratio: float = Field(default=1.0, gt=0)
     prevalence: float = Field(default=0.5, gt=0, lt=1)
-    temperature: float = Field(default=1.0, gt=0)
+    calibration: Calibration = Calibration()
     training_hash: str = ""
     version: str = ""
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from mlensing.contract import CHANNELS, BandStatistics, ModelContract
+from mlensing.contract import CHANNELS, BandStatistics, Calibration, ModelContract
 from mlensing.models import build
 from mlensing.models.checkpoint import stamp
 
@@ -27,7 +27,7 @@ def contract() -> ModelContract:
         pixel_scale=(0.18, 0.22),
         statistics=kinds,
         class_weight_ratio=math.e,
-        temperature=2.0,
+        calibration=Calibration(parameters=(2.0,)),
     )
 
 

@@ -13,7 +13,7 @@ from astropy.io import fits
 from PIL import Image
 from torch import nn
 
-from mlensing.contract import ModelContract
+from mlensing.contract import Calibration, ModelContract
 from mlensing.errors import CatalogError, ConfigError, ContractError, ImageError, SurveyError
 from mlensing.inference.predictor import COLUMNS, Predictor, dihedral, head_scores
 
@@ -84,7 +84,9 @@ def test_probability_is_the_calibrated_logits_sigmoid(
 ) -> None:
     table = predictor.predict([data_dir / "test"])
     np.testing.assert_allclose(table["probability"], 1 / (1 + np.exp(-table["logit"])), rtol=1e-9)
-    bare = Predictor(contract.model_copy(update={"class_weight_ratio": 1.0, "temperature": 1.0}), predictor.net)
+    bare = Predictor(
+        contract.model_copy(update={"class_weight_ratio": 1.0, "calibration": Calibration()}), predictor.net
+    )
     raw = bare.predict([data_dir / "test"])
     np.testing.assert_allclose(table["logit"], (raw["logit"] - 1.0) / 2.0, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(table["uncertainty"], raw["uncertainty"] / 2.0, rtol=1e-4)

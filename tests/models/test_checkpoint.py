@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from mlensing.contract import BandStatistics, ModelContract
+from mlensing.contract import BandStatistics, Calibration, ModelContract
 from mlensing.errors import ContractError
 from mlensing.models import build
 from mlensing.models.checkpoint import FORMAT, read_checkpoint, stamp, warm_start
@@ -47,9 +47,10 @@ def test_what_was_stamped_is_read(tmp_path: Path) -> None:
 
 def test_another_contract_can_be_put_in(tmp_path: Path) -> None:
     path = write(tmp_path / "a.ckpt", make_content())
-    calibrated = make_contract().model_copy(update={"temperature": 2.0})
+    calibration = Calibration(parameters=(2.0,))
+    calibrated = make_contract().model_copy(update={"calibration": calibration})
     read_checkpoint(path).with_contract(calibrated)
-    assert read_checkpoint(path).contract.temperature == 2.0
+    assert read_checkpoint(path).contract.calibration == calibration
 
 
 class Trap:

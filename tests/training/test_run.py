@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 
-from mlensing.contract import BandStatistics, ModelContract
+from mlensing.contract import BandStatistics, Calibration, ModelContract
 from mlensing.models import build
 from mlensing.models.checkpoint import read_checkpoint, stamp
 from mlensing.training.finder import Finder
@@ -63,8 +63,8 @@ def test_temperature_is_found_again_after_the_shift_of_the_weights(
     logit = torch.from_numpy(truth * 2.5 + np.log(ratio))
     monkeypatch.setattr(Finder, "validation_logit", lambda *_: logit)
     path = make_checkpoint(tmp_path / "best.ckpt", ratio)
-    assert calibrate(path, Scored({"label": torch.from_numpy(label)})) == pytest.approx(2.5, rel=0.05)
-    assert read_checkpoint(path).contract.temperature == pytest.approx(2.5, rel=0.05)
+    calibrate(path, Scored({"label": torch.from_numpy(label)}))
+    assert read_checkpoint(path).contract.calibration.parameters[0] == pytest.approx(2.5, rel=0.05)
 
 
 @pytest.mark.parametrize("label", [[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
@@ -72,7 +72,8 @@ def test_logits_that_say_nothing_of_the_temperature_leave_it_at_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label: list[float]
 ) -> None:
     monkeypatch.setattr(Finder, "validation_logit", lambda *_: torch.tensor([2.0, 1.0, -1.0]))
-    assert calibrate(make_checkpoint(tmp_path / "best.ckpt", 1.0), Scored({"label": torch.tensor(label)})) == 1
+    found = calibrate(make_checkpoint(tmp_path / "best.ckpt", 1.0), Scored({"label": torch.tensor(label)}))
+    assert found == Calibration()
     assert isinstance(build("resnet18", read_checkpoint(tmp_path / "best.ckpt").contract), nn.Module)
 
 

@@ -112,7 +112,8 @@ class Predictor:
         shift = 0.0
         if prevalence is not None:
             shift = _log_odds(prevalence) - _log_odds(contract.prevalence)
-        return (logit - contract.logit_shift) / contract.temperature + shift, deviation / contract.temperature
+        temperature = contract.calibration.parameters[0]
+        return (logit - contract.logit_shift) / temperature + shift, deviation / temperature
 
     def predict(
         self,

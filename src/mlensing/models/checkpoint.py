@@ -23,7 +23,7 @@ from mlensing.errors import ContractError
 from mlensing.models import build
 from mlensing.provenance import replacing
 
-FORMAT = 1
+FORMAT = 2
 """Rises when older versions of mlensing could not read a new file."""
 TASKS = ("classification",)
 PREFIX = "net."
@@ -95,6 +95,14 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
+def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
+    """The contract of format 1, which knew only a temperature, as that of format 2."""
+    if "temperature" not in raw:
+        return raw
+    kept = {key: value for key, value in raw.items() if key != "temperature"}
+    return {**kept, "calibration": {"kind": "temperature", "parameters": [raw["temperature"]]}}
+
+
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint on the CPU.
 
@@ -108,7 +116,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         problem = f"its format is {content['format']}, this version reads up to {FORMAT}"
         raise ContractError(path, problem, "Install a newer mlensing.")
     try:
-        raw, config = json.loads(content["contract"]), json.loads(content["config"])
+        raw, config = _upgraded(json.loads(content["contract"])), json.loads(content["config"])
         if raw.get("task") not in TASKS:
             problem = f"its task is {raw.get('task')!r}, expected {' or '.join(TASKS)}"
             raise ContractError(path, problem, "Give a checkpoint of a lens finder.")

@@ -16,8 +16,10 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from mlensing.contract import Calibration
 from mlensing.errors import ConfigError
-from mlensing.evaluation.calibration import fit_temperature, remove_class_weight_shift
+from mlensing.evaluation.calibration import remove_class_weight_shift
+from mlensing.evaluation.calibrators import fit_calibration
 from mlensing.models.checkpoint import read_checkpoint
 from mlensing.provenance import provenance, write_json
 from mlensing.training.finder import Finder
@@ -117,25 +119,20 @@ def run_folder(log_dir: Path, resume: Path | None) -> Path:
 
 
 @torch.no_grad()
-def calibrate(path: Path, data: LightningDataModule, device: torch.device | str = "cpu") -> float:
-    """Fit the temperature on the validation split and store it in the checkpoint's contract.
+def calibrate(
+    path: Path, data: LightningDataModule, device: torch.device | str = "cpu", *, kind: str = "temperature"
+) -> Calibration:
+    """Fit a calibration on the validation split and store it in the checkpoint's contract.
 
-    Probabilities are then ``sigmoid((logit - log r) / T)``, r being the class-weight ratio of the loss.
-
-    Returns:
-        the temperature; 1 when the split lacks one of the classes or its logits separate them entirely, for
-        then every sharper temperature would fit better.
+    Probabilities are then ``sigmoid(c(logit - log r))``, r being the class-weight ratio of the loss and c the map.
     """
     finder, checkpoint = Finder.load(path).to(device), read_checkpoint(path)
     ratio = finder.contract.class_weight_ratio
     pairs = [_known(finder, batch, i) for i, batch in enumerate(data.val_dataloader())]
     labels, logits = (torch.cat(column).double().cpu().numpy() for column in zip(*pairs, strict=True))
-    temperature = 1.0
-    lenses, others = logits[labels >= 0.5], logits[labels < 0.5]
-    if len(lenses) and len(others) and lenses.min() <= others.max():
-        temperature = fit_temperature(remove_class_weight_shift(logits, ratio), labels)
-    checkpoint.with_contract(finder.contract.model_copy(update={"temperature": temperature}))
-    return temperature
+    found = fit_calibration(kind, remove_class_weight_shift(logits, ratio), labels)
+    checkpoint.with_contract(finder.contract.model_copy(update={"calibration": found}))
+    return found
 
 
 def _known(finder: Finder, batch: Mapping[str, Tensor], index: int) -> tuple[Tensor, Tensor]:
