@@ -114,7 +114,7 @@ def fit_calibration(kind: str, logit: ArrayLike, labels: ArrayLike) -> Calibrati
     lenses, others = z[y >= LENS], z[y < LENS]
     if not (lenses.size and others.size) or lenses.min() > others.max():
         return Calibration()
-    return Calibration(kind=kind, parameters=CALIBRATORS[kind].fit(z, y))  # type: ignore[arg-type]
+    return Calibration(kind=kind, parameters=CALIBRATORS[kind].fit(z, y))
 
 
 def calibrate(logit: ArrayLike, calibration: Calibration) -> Array:

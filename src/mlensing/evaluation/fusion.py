@@ -104,7 +104,7 @@ def fit_fusion(
     z = members_log_odds(logit, calibrations) if rule in CALIBRATED else np.asarray(logit, float)
     weights = fit_stack(z, labels) if rule == "stacked" else ()
     whole = fit_calibration("beta", combine(z, variance, rule, weights), labels)
-    return Fusion(rule=rule, weights=weights, calibration=whole)  # type: ignore[arg-type]
+    return Fusion(rule=rule, weights=weights, calibration=whole)
 
 
 def fuse(
@@ -122,7 +122,7 @@ def fuse(
     """
     z = members_log_odds(logit, calibrations) if fusion.rule in CALIBRATED else np.asarray(logit, float)
     fused = combine(z, variance, fusion.rule, fusion.weights)
-    spread = np.sqrt(np.mean(variance, axis=0) + np.var(z, axis=0))
+    spread = np.sqrt(np.asarray(variance, float).mean(0) + z.var(0))
     return calibrate(fused, fusion.calibration), spread * calibration_slope(fused, fusion.calibration)
 
 
