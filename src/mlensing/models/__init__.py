@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from mlensing.contract import ModelContract
 from mlensing.errors import ConfigError
+from mlensing.models.light_transformer import light_transformer
 from mlensing.models.resnet import resnet10, resnet18, resnet34
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
+    "light_transformer": light_transformer,
     "resnet10": resnet10,
     "resnet18": resnet18,
     "resnet34": resnet34,
