@@ -84,17 +84,29 @@ def evaluate_parser() -> Any:
     return made
 
 
+def ensemble_verb(arguments: Sequence[str]) -> None:
+    """Put trained finders together: calibrate each, choose members and rule on validation data."""
+    options = _options("ensemble", arguments)
+    from mlensing.inference.assemble import assemble
+
+    chosen = assemble(**options)
+    _print_selection(chosen.record)
+    print(f"wrote {options['output_dir']}; next: {PROGRAM} predict my_images/ --checkpoint {options['output_dir']}")
+
+
 def predict_verb(arguments: Sequence[str]) -> None:
     """Score images: files, folders and index CSVs; FITS, PNG, JPEG and npy mixed."""
     options = _options("predict", arguments)
     from mlensing.inference import Predictor, write_scores
-    from mlensing.inference.predictor import newest_checkpoint
+    from mlensing.inference.ensemble import RELEASED
+    from mlensing.inference.member import Dropout
     from mlensing.inference.scores import require_writable
 
     output, page = options.pop("output"), options.pop("page")
     require_writable(output)
-    predictor = Predictor.load(options.pop("checkpoint") or newest_checkpoint(), options.pop("device"))
-    table = predictor.predict(**options)
+    predictor = Predictor.load(options.pop("checkpoint") or RELEASED, options.pop("device"))
+    dropout = Dropout(options.pop("uncertainty"), options.pop("passes"))
+    table = predictor.predict(**options, dropout=dropout)
     write_scores(table, output)
     failed = int((table["status"] != "ok").sum())
     print(f"wrote {output}: {len(table)} rows" + (f", {failed} unreadable (see status)" if failed else ""))
@@ -107,13 +119,20 @@ def predict_parser() -> argparse.ArgumentParser:
     made = _Parser(f"{PROGRAM} predict", **_words("predict", argparse.RawDescriptionHelpFormatter))
     made.add_argument("inputs", nargs="+", metavar="INPUT", help="a file, a folder, or an index CSV")
     made.add_argument("--output", default="scores.csv", help=".csv .parquet .vot or .fits (default: %(default)s)")
-    made.add_argument("--checkpoint", help="a trained finder (default: the newest best.ckpt in lightning_logs)")
+    made.add_argument(
+        "--checkpoint", nargs="+", help="finders, or an ensemble's folder (default: the released ensemble)"
+    )
     made.add_argument("--survey", help="preset of files whose header names none: lsst, des, cfhtls, ...")
     made.add_argument("--pixel_scale", type=float, help="of files that state none [arcsec/px]")
     made.add_argument("--prevalence", type=float, help="share of lenses among what is scored, such as 0.001")
     made.add_argument("--page", help="also write a page with the best candidates, such as ranking.html")
     made.add_argument("--batch_size", type=int, default=64, help="images a step (default: %(default)s)")
     made.add_argument("--views", type=int, choices=(1, 8), default=1, help="8 averages over flips and turns")
+    made.add_argument(
+        "--uncertainty", choices=("head", "full"), default="head", help="dropout before the last layer, or all"
+    )
+    made.add_argument("--passes", type=int, default=20, help="of full dropout (default: %(default)s)")
+    made.add_argument("--members", action="store_true", help="also a column logit_KEY for each member")
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     return made
 
@@ -174,6 +193,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train_verb,
     "train_live": train_live_verb,
     "evaluate": evaluate_verb,
+    "ensemble": ensemble_verb,
     "predict": predict_verb,
     "realism": realism_verb,
 }
@@ -190,6 +210,10 @@ EXAMPLES = {
     ],
     "train_live": ["--mixture configs/release_sky.yaml --draws 40000"],
     "evaluate": ["--checkpoint lightning_logs/version_0/checkpoints/best.ckpt --data_dir data/processed/test/"],
+    "ensemble": [
+        "--checkpoints '[a/best.ckpt, b/best.ckpt]' --data_dir data/processed/val/ --output_dir my_ensemble",
+        "--checkpoints '[a.ckpt, b.ckpt]' --mixture configs/release_sky.yaml --output_dir my_ensemble",
+    ],
     "predict": [
         "my_images/ --output scores.csv --page ranking.html",
         "a.fits b.png index.csv --survey cfhtls --prevalence 0.001 --output scores.parquet",
@@ -268,6 +292,7 @@ PARSERS: dict[str, Callable[[], Any]] = {
     "train": partial(signature_parser, "train", "mlensing.training:fit"),
     "train_live": partial(signature_parser, "train_live", "mlensing.training:fit_live"),
     "evaluate": evaluate_parser,
+    "ensemble": partial(signature_parser, "ensemble", "mlensing.inference.assemble:assemble"),
     "predict": predict_parser,
     "realism": realism_parser,
 }
@@ -283,6 +308,19 @@ def _options(verb: str, arguments: Sequence[str]) -> dict[str, Any]:
 
 def _announce(best: Any) -> None:
     print(f"wrote {best}; next: {PROGRAM} evaluate --checkpoint {best} --data_dir .../test/")
+
+
+def _print_selection(record: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    names = ("log_loss", "roc_auc", "tpr_at_fpr_1e-2", "ece")
+    table = Table("rule", "members", *names, title=f"validation, {record['images']} images")
+    rows = [{"rule": "", "members": [key], **found} for key, found in record["members"].items()]
+    for row in [*rows, *record["candidates"]]:
+        table.add_row(row["rule"], ", ".join(row["members"]), *(f"{row[name]:.4f}" for name in names))
+    Console().print(table)
+    print(record["why"])
 
 
 def _print_report(report: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from mlensing.errors import CatalogError, ConfigError
@@ -20,6 +20,7 @@ from mlensing.evaluation import curves
 from mlensing.evaluation.bootstrap import Interval, intervals
 from mlensing.evaluation.calibration import equal_width_bins, sigmoid
 from mlensing.evaluation.curves import LENS, Array
+from mlensing.evaluation.fusion import diversity
 from mlensing.evaluation.metrics import CALIBRATION, DECISIONS, RANKING
 from mlensing.provenance import write_json
 
@@ -76,6 +77,14 @@ class Scores(_Frozen):
     probability: Numbers
 
 
+class MemberReport(_Frozen):
+    """One member of an ensemble by itself: its figures, and its ROC curve."""
+
+    metrics: dict[str, Estimate]
+    fpr: Numbers
+    tpr: Numbers
+
+
 class Report(_Frozen):
     """What one set of scores shows.
 
@@ -86,6 +95,9 @@ class Report(_Frozen):
         sky_prevalence: share of lenses for which `Curves.sky_purity` holds; None if none was stated.
         metrics: by name of `mlensing.evaluation.metrics.METRICS`; empty for a ranking without labels.
         curves: points of the figures.
+        members: of an ensemble, by key, each calibrated by itself.
+        diversity: of two members or more: spread, disagreement, error_correlation (``evaluation.fusion.diversity``).
+        uncalibrated: ``ece`` and ``mce`` before any calibration, if logits from before it were given.
         scores: one row an image, in the order given.
         level: coverage that the intervals aim at.
         resamples: bootstrap resamples behind the intervals.
@@ -99,6 +111,9 @@ class Report(_Frozen):
     sky_prevalence: float | None = None
     metrics: dict[str, Estimate] = Field(default_factory=dict)
     curves: Curves = Field(default_factory=Curves)
+    members: dict[str, MemberReport] = Field(default_factory=dict)
+    diversity: dict[str, Number] = Field(default_factory=dict)
+    uncalibrated: dict[str, Number] = Field(default_factory=dict)
     scores: Scores
     level: float = 0.95
     resamples: int = 0
@@ -135,6 +150,8 @@ def evaluate_scores(
     prevalence: float | None = None,
     title: str = "Evaluation",
     provenance: Mapping[str, Any] | None = None,
+    members: Mapping[str, ArrayLike] | None = None,
+    raw: ArrayLike | None = None,
 ) -> Report:
     """Measure a set of scores against its labels.
 
@@ -150,6 +167,8 @@ def evaluate_scores(
         prevalence: share of lenses on the sky for which to give the purity, such as 1 / 2000.
         title: head of the page.
         provenance: command, configuration and versions behind the scores.
+        members: of an ensemble, by key, the calibrated log-odds [N] of each.
+        raw: [N] logits from before calibration, without the shift of the class weights.
 
     Raises:
         CatalogError: if lengths differ, a label is outside [0, 1], or no row has both label and score.
@@ -174,6 +193,9 @@ def evaluate_scores(
         sky_prevalence=prevalence,
         metrics={name: Estimate(**interval._asdict()) for name, interval in found.items()},
         curves=_curves(y[known], z[known], prevalence),
+        members=_members(members or {}, y, known, seed, resamples),
+        diversity=_diversity(members or {}, y, known),
+        uncalibrated={} if raw is None else _calibration_errors(y[known], np.asarray(raw, float)[known]),
         scores=_table(y, z, names),
         resamples=resamples,
         seed=seed,
@@ -234,6 +256,32 @@ def _table(y: Array, z: Array, names: list[str]) -> Scores:
 def _measure(y: Array, z: Array, seed: int, count: int) -> dict[str, Interval]:
     ranks = intervals(RANKING, y, z, seed=seed, count=count)
     return ranks | intervals({**DECISIONS, **CALIBRATION}, y, sigmoid(z), seed=seed, count=count)
+
+
+def _members(
+    members: Mapping[str, ArrayLike], y: Array, known: NDArray[np.bool_], seed: int, resamples: int
+) -> dict[str, MemberReport]:
+    """Nothing for one member alone: the report is about it."""
+    if len(members) < 2:
+        return {}
+    found = {}
+    for key, logit in members.items():
+        z = np.clip(np.asarray(logit, float)[known], -LIMIT, LIMIT)
+        metrics = {n: Estimate(**i._asdict()) for n, i in _measure(y[known], z, seed, resamples).items()}
+        points = _curves(y[known], z, None)
+        found[key] = MemberReport(metrics=metrics, fpr=points.fpr, tpr=points.tpr)
+    return found
+
+
+def _diversity(members: Mapping[str, ArrayLike], y: Array, known: NDArray[np.bool_]) -> dict[str, float]:
+    if len(members) < 2:
+        return {}
+    logit = np.stack([np.asarray(row, float)[known] for row in members.values()])
+    return dict(diversity(logit, y[known])._asdict())
+
+
+def _calibration_errors(y: Array, z: Array) -> dict[str, float]:
+    return {name: CALIBRATION[name](y, sigmoid(z)) for name in ("ece", "mce")}
 
 
 def _points(values: ArrayLike) -> Numbers:

@@ -11,15 +11,17 @@ from mlensing.data.preview import Picture, picture
 from mlensing.errors import CatalogError, ConfigError, MLensingError
 from mlensing.evaluation.page import shown_rows
 from mlensing.evaluation.report import Report, evaluate_scores
+from mlensing.inference.ensemble import RELEASED
 from mlensing.inference.inputs import fit_to
-from mlensing.inference.predictor import Predictor, Views
+from mlensing.inference.member import Views
+from mlensing.inference.predictor import Predictor
 from mlensing.provenance import provenance
 
 
 def evaluate_split(
-    checkpoint: str | Path,
     data_dir: str | Path,
     *,
+    checkpoint: str | Path | Sequence[str | Path] = RELEASED,
     survey: str | None = None,
     batch_size: int = 64,
     views: Views = 1,
@@ -32,8 +34,8 @@ def evaluate_split(
     """Score every image of a split, in the order of its index, and measure the scores against the labels.
 
     Arguments:
-        checkpoint: a trained finder.
         data_dir: folder with an ``index.csv``, or the index itself.
+        checkpoint: a trained finder, several, or an ensemble's folder; the released ensemble if none is named.
         survey: preset of files whose header and row name none.
         batch_size: images a step.
         views: 8 averages over flips and quarter turns.
@@ -50,9 +52,9 @@ def evaluate_split(
         CatalogError: an index that cannot be used, or without labels, or not one readable image.
         ContractError: a checkpoint that cannot be used, or not for these images.
     """
-    items = gather([_index(Path(data_dir))], survey=survey, labelled=True)
+    items = gather([index_of(Path(data_dir))], survey=survey, labelled=True)
     predictor = Predictor.load(checkpoint, device)
-    table = predictor.score_items(items, batch_size, views=views)
+    table, scores = predictor.score_items(items, batch_size, views=views)
     if (table["status"] != "ok").all():
         problem = f"not one of {len(table)} images can be scored; the first: {table['status'].iloc[0].rstrip('.')}"
         raise CatalogError(data_dir, problem, "Repair the files, or correct the index.")
@@ -60,6 +62,10 @@ def evaluate_split(
     report = evaluate_scores(
         [item.label for item in items],
         table["logit"].to_numpy(),
+        members=dict(
+            zip([m.key for m in predictor.ensemble.members], predictor.ensemble.log_odds(scores), strict=True)
+        ),
+        raw=scores.logit.mean(0),
         files=[item.file for item in items],
         seed=seed,
         resamples=resamples,
@@ -83,7 +89,12 @@ def pictures(items: Sequence[Item], contract: ModelContract) -> dict[str, Pictur
     return found
 
 
-def _index(path: Path) -> Path:
+def index_of(path: Path) -> Path:
+    """The index of a split's folder, or the index itself.
+
+    Raises:
+        ConfigError: none there.
+    """
     index = path / "index.csv" if path.is_dir() else path
     if index.suffix.lower() != ".csv" or not index.is_file():
         problem = "no index.csv there"

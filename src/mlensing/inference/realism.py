@@ -22,9 +22,9 @@ from mlensing.errors import ConfigError, ContractError
 from mlensing.evaluation.realism import Realism, compare
 from mlensing.evaluation.realism_page import SHOWN, write_mosaic, write_realism_page
 from mlensing.inference.alike import simulate_alike
+from mlensing.inference.ensemble import RELEASED
 from mlensing.inference.inputs import fit_to
-from mlensing.inference.predictor import Predictor, newest_checkpoint
-from mlensing.models import classifier
+from mlensing.inference.predictor import Predictor
 from mlensing.provenance import provenance
 from mlensing.simulate.mixture import KINDS, Mixture
 from mlensing.survey import Survey
@@ -58,7 +58,7 @@ def realism(
         classes: classes of the mixture to keep, or ``nonlens`` for all but lenses; real images with a label of the
             other kind are left out. Empty: all.
         stretch: which of the survey's colour stretches the real pictures have, from 0; None draws among them.
-        checkpoint: a finder whose features are used too; None takes the newest, if there is one.
+        checkpoint: a finder whose features are used too; None takes the released ensemble.
         num_samples: simulated images.
         seed: of the simulated sky and of the discriminators.
         resamples: bootstrap samples behind each interval.
@@ -158,7 +158,7 @@ def _finder_features(
 ) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]] | None, dict[str, str]]:
     """A finder's features of both halves, or why there are none; one that was asked for must serve."""
     try:
-        predictor = Predictor.load(checkpoint or newest_checkpoint())
+        predictor = Predictor.load(checkpoint or RELEASED)
         return (finder_features(predictor, real), finder_features(predictor, simulated)), {}
     except (ConfigError, ContractError) as error:
         if checkpoint is not None:
@@ -166,9 +166,8 @@ def _finder_features(
         return None, {"finder": str(error)}
 
 
-@torch.inference_mode()
 def finder_features(predictor: Predictor, cutouts: Cutouts) -> NDArray[np.float64]:
-    """Features [N, F] of the network before its last layer.
+    """Features [N, F] of the networks before their last layers, those of all members side by side.
 
     Raises:
         ContractError: images that the network does not take.
@@ -177,8 +176,9 @@ def finder_features(predictor: Predictor, cutouts: Cutouts) -> NDArray[np.float6
     whole = np.zeros(cutouts.image.shape[-2:], dtype=bool)
     alike = (Cutout(image, cutouts.bands, kind, whole, scale, None, cutouts.survey) for image in cutouts.image)
     pixels = torch.stack([fit_to(cutout, predictor.contract, where="realism").image for cutout in alike])
-    net, found = classifier(predictor.net), []
-    for batch in torch.split(pixels, BATCH):
-        colour = torch.full((len(batch),), kind == "composite").to(predictor.device)
-        found.append(net.features(predictor.normaliser(batch.to(predictor.device), colour)).cpu())
-    return np.asarray(torch.cat(found).double().numpy())
+    colour = torch.full((BATCH,), kind == "composite")
+    scores = [
+        [member.score(batch, colour[: len(batch)]).features.cpu() for batch in torch.split(pixels, BATCH)]
+        for member in predictor.ensemble.members
+    ]
+    return np.asarray(torch.cat([torch.cat(parts) for parts in scores], 1).double().numpy())

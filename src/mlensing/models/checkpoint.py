@@ -1,7 +1,8 @@
 """Checkpoint files: weights with the contract they were trained under, read without unpickling.
 
 A checkpoint is a Lightning ``.ckpt`` whose weights stand under ``state_dict`` (the network's with the prefix
-``net.``), beside ``contract`` and ``config`` (JSON strings) and ``format``.
+``net.``), beside ``contract`` and ``config`` (JSON strings) and ``format``; or the same as ``.safetensors``, without
+what a training needs to go on. Nothing a file says is believed: bits, shapes, sizes and numbers are checked.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from torch import Tensor, nn
 from mlensing.contract import ModelContract
 from mlensing.errors import ContractError
 from mlensing.models import build
+from mlensing.models.safe import read_content, write_content
 from mlensing.provenance import replacing
 
 FORMAT = 2
 """Rises when older versions of mlensing could not read a new file."""
+LARGEST = 4096
+"""No whole-number option of an architecture is larger; a file that says otherwise would only exhaust the machine."""
 TASKS = ("classification",)
 PREFIX = "net."
 
@@ -51,22 +55,35 @@ class Checkpoint:
         Raises:
             ContractError: weights that are not those of the architecture the contract names.
         """
-        net = build(self.contract.name, self.contract, **self.contract.options)
-        state = self.content["state_dict"]
-        weights = {key.removeprefix(PREFIX): state[key] for key in state if key.startswith(PREFIX)}
+        state, remedy = self.content["state_dict"], "Train again, or take the file it came from."
+        weights = {key.removeprefix(PREFIX): state[key].clone() for key in state if key.startswith(PREFIX)}
+        if not all(isinstance(value, (bool, int, float, str)) for value in self.contract.options.values()):
+            raise ContractError(self.path, "its options are not plain values", remedy)
+        if max((abs(v) for v in self.contract.options.values() if isinstance(v, int)), default=0) > LARGEST:
+            raise ContractError(self.path, f"its network has options above {LARGEST}", remedy)
         try:
-            net.load_state_dict(weights)
-        except RuntimeError as error:
+            with torch.device("meta"):  # without memory: what the file asks for may not be what it holds
+                net = build(self.contract.name, self.contract, **self.contract.options)
+            net.load_state_dict(weights, assign=True)
+        except (RuntimeError, TypeError) as error:
             problem = f"its weights are not those of {self.contract.name} ({str(error).splitlines()[-1].strip()})"
-            raise ContractError(self.path, problem, "Train again, or take the file it came from.") from error
-        return net.eval()
+            raise ContractError(self.path, problem, remedy) from error
+        if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+            raise ContractError(self.path, "some of its weights are not finite numbers", remedy)
+        return net.requires_grad_(requires_grad=True).eval()
 
     def with_contract(self, contract: ModelContract) -> Checkpoint:
         """The same weights under another contract, written to the same file, whole or not at all."""
-        content = {**self.content, "contract": contract.model_dump_json()}
+        content = {**self.content, "contract": contract.model_dump_json(), "format": FORMAT}
         with replacing(self.path) as beside:
             torch.save(content, beside)
         return Checkpoint(self.path, contract, self.config, content)
+
+
+def write_safetensors(path: str | Path, checkpoint: Checkpoint, *, half: bool = True) -> None:
+    """The network and its contract as ``.safetensors``, written whole or not at all; see ``models.safe``."""
+    content = {**checkpoint.content, "contract": checkpoint.contract.model_dump_json(), "format": FORMAT}
+    write_content(path, {**content, "config": json.dumps(checkpoint.config, default=str)}, half=half)
 
 
 def stamp(content: dict[str, Any], contract: ModelContract, config: Mapping[str, Any]) -> None:
@@ -80,14 +97,23 @@ def _content(path: Path) -> dict[str, Any]:
     remedy = "Give a best.ckpt or last.ckpt that `mlensing train` wrote."
     if not path.is_file():
         raise ContractError(path, "there is no such checkpoint", remedy)
+    if path.suffix == ".safetensors":
+        return _complete(read_content(path), path, remedy)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+        damaged = zipfile.ZipFile(path).testzip() if zipfile.is_zipfile(path) else None  # torch.load looks at no CRC
     except pickle.UnpicklingError as error:  # torch's own words here advise to switch the protection off
         problem = "not a readable checkpoint (no PyTorch file, or one that holds more than tensors and plain values)"
         raise ContractError(path, problem, remedy) from error
     except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
         reason = (str(error).splitlines() or ["no content"])[0][:120]
         raise ContractError(path, f"not a readable checkpoint ({reason})", remedy) from error
+    if damaged is not None:
+        raise ContractError(path, f"not a readable checkpoint ({damaged} is damaged)", remedy)
+    return _complete(content, path, remedy)
+
+
+def _complete(content: Any, path: Path, remedy: str) -> dict[str, Any]:
     needed = {"contract", "config", "format", "state_dict"}
     if not isinstance(content, dict) or not needed <= content.keys():
         problem = "it holds tensors but no contract, so nothing says which pixels it takes"

@@ -15,10 +15,10 @@ from mlensing.errors import ConfigError
 from mlensing.models import build
 from mlensing.models.checkpoint import warm_start
 from mlensing.painted import load_hosts
+from mlensing.simulate.composites import SurveyComposites
 from mlensing.simulate.mixture import Mixture
 from mlensing.simulate.real.sky import RealSky
 from mlensing.survey import Survey, survey_names
-from mlensing.training.compose import SurveyComposites
 from mlensing.training.describe import new_contract, require_composites, require_positive, sky_fields, statistics
 from mlensing.training.finder import Finder
 from mlensing.training.live import LiveData

@@ -1,0 +1,138 @@
+"""From trained finders and validation data to an ensemble on disk: score, calibrate each, select, write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+from torch import Generator
+
+from mlensing.contract import ModelContract
+from mlensing.data.gather import gather
+from mlensing.errors import CatalogError, ConfigError
+from mlensing.evaluation.calibrators import fit_calibration
+from mlensing.evaluation.curves import LENS
+from mlensing.evaluation.fusion import RULES
+from mlensing.inference.ensemble import Ensemble, EnsembleScores, keys_of, save_ensemble
+from mlensing.inference.evaluate import index_of
+from mlensing.inference.member import Member
+from mlensing.inference.predictor import Predictor
+from mlensing.inference.selection import Selection, select
+from mlensing.models.checkpoint import Checkpoint, read_checkpoint
+from mlensing.provenance import fingerprint, provenance
+from mlensing.simulate.composites import SurveyComposites
+from mlensing.simulate.mixture import Mixture
+from mlensing.simulate.simulator import BLOCK, Simulator
+
+
+class Validation(NamedTuple):
+    """Scores of every member on labelled images: [M, N] twice, and labels [N]."""
+
+    scores: EnsembleScores
+    label: NDArray[np.float64]
+
+
+def assemble(
+    checkpoints: Sequence[str],
+    *,
+    output_dir: str,
+    data_dir: str | None = None,
+    mixture: str | None = None,
+    num_samples: int = 4096,
+    calibration: str = "beta",
+    rule: str | None = None,
+    keep_all: bool = False,
+    survey: str | None = None,
+    device: str = "auto",
+    seed: int = 0,
+) -> Selection:
+    """Make an ensemble of trained finders: calibrate each, choose members and rule, write the folder.
+
+    Arguments:
+        checkpoints: trained finders, ``.ckpt`` or ``.safetensors``.
+        output_dir: folder to write, which ``--checkpoint`` of other verbs takes.
+        data_dir: labelled validation images, a split's folder or its index; never the test split.
+        mixture: or a sky to simulate them from, such as ``configs/release_sky.yaml``; another sky than any training's.
+        num_samples: simulated images.
+        calibration: of each member: temperature, beta or isotonic.
+        rule: mean, inverse_variance, calibrated_mean or stacked; None chooses.
+        keep_all: take every member and choose the rule only.
+        survey: preset of files whose header and row name none.
+        device: auto, cpu or cuda.
+        seed: of the simulated sky and of the folds.
+
+    Raises:
+        ConfigError: no validation data or two kinds of it, an unknown rule, too few labelled images.
+        ContractError: finders that do not fit together.
+    """
+    if (data_dir is None) == (mixture is None):
+        raise ConfigError("ensemble", "expected --data_dir or --mixture", "Give one of them to validate on.")
+    if rule is not None and rule not in RULES:
+        raise ConfigError("rule", f"unknown rule {rule!r}", f"Known: {', '.join(RULES)}.")
+    settings = dict(locals())
+    found = [read_checkpoint(path) for path in checkpoints]
+    keys = keys_of(found)
+    members = [Member(key, c.contract, c.network(), device) for key, c in zip(keys, found, strict=True)]
+    ensemble = Ensemble(members)
+    if mixture is not None:
+        seen = simulated_validation(ensemble, Mixture.load(mixture), num_samples, seed)
+    else:
+        seen = split_validation(ensemble, str(data_dir), survey)
+    named = dict(zip(keys, calibrated(found, seen, calibration), strict=True))
+    maps = {key: checkpoint.contract.calibration for key, checkpoint in named.items()}
+    chosen = select(
+        *seen.scores, seen.label, maps, rules=(rule,) if rule else RULES, keep_all=keep_all, seed=seed
+    )  # fmt: skip
+    record = {**chosen.record, "provenance": provenance("ensemble", settings, seed)}
+    save_ensemble(output_dir, {key: named[key] for key in chosen.keys}, chosen.fusion, record)
+    return chosen
+
+
+def calibrated(found: Sequence[Checkpoint], seen: Validation, kind: str) -> list[Checkpoint]:
+    """The same finders with calibrations fitted on the validation data, and its share of lenses as their prevalence."""
+    known = np.isfinite(seen.label)
+    share = float(np.mean(seen.label[known] >= LENS)) if known.any() else 0.5
+    prevalence = min(max(share, 1e-6), 1 - 1e-6)
+
+    def changed(contract: ModelContract, logit: NDArray[np.float64]) -> ModelContract:
+        fitted = fit_calibration(kind, logit, seen.label)
+        return contract.model_copy(update={"calibration": fitted, "prevalence": prevalence})
+
+    pairs = zip(found, seen.scores.logit, strict=True)
+    return [Checkpoint(c.path, changed(c.contract, z), c.config, c.content) for c, z in pairs]
+
+
+def split_validation(ensemble: Ensemble, data_dir: str | Path, survey: str | None) -> Validation:
+    """Scores of a labelled split.
+
+    Raises:
+        CatalogError: not one of its images can be scored.
+    """
+    items = gather([index_of(Path(data_dir))], survey=survey, labelled=True)
+    table, scores = Predictor(ensemble).score_items(items)
+    if (table["status"] != "ok").all():
+        problem = f"not one of {len(table)} images can be scored; the first: {table['status'].iloc[0]}"
+        raise CatalogError(data_dir, problem, "Repair the files, or correct the index.")
+    return Validation(scores, np.array([item.label for item in items], float))
+
+
+def simulated_validation(ensemble: Ensemble, mixture: Mixture, num_samples: int, seed: int) -> Validation:
+    """Scores of a simulated sky whose seed no training takes, its share of composites as the mixture says."""
+    apart = int(fingerprint(f"ensemble {seed}".encode())[:7], 16)
+    simulator, generator = Simulator(mixture, seed=apart), Generator().manual_seed(apart)
+    compose = SurveyComposites(simulator.surveys)
+    scores, labels = [], []
+    for number in track(range(-(-num_samples // BLOCK)), "simulating and scoring", transient=True):
+        block: dict[str, Any] = simulator.block(number)
+        chosen = torch.rand(BLOCK, generator=generator) < mixture.composites
+        colour = compose(block["image"], block, generator) if bool(chosen.any()) else block["image"]
+        image = torch.where(chosen[:, None, None, None], colour, block["image"])
+        scores.append(ensemble.score(image, chosen))
+        labels.append(block["label"].double().numpy())
+    both = (np.concatenate(part, 1) for part in zip(*scores, strict=True))
+    return Validation(EnsembleScores(*both), np.concatenate(labels))

@@ -1,0 +1,212 @@
+"""Several finders as one: members, the rule that fuses them, and the folder they travel in.
+
+A folder holds ``ensemble.json`` (members with the digests of their files, the fusion, why they were selected) and one
+``KEY.safetensors`` a member. A single checkpoint is an ensemble of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+import mlensing
+from mlensing.contract import BandStatistics, Fusion, ModelContract, Representation
+from mlensing.errors import ConfigError, ContractError
+from mlensing.evaluation.fusion import fuse, members_log_odds
+from mlensing.inference.member import Dropout, Member, Views
+from mlensing.models.checkpoint import Checkpoint, read_checkpoint, write_safetensors
+from mlensing.provenance import write_json
+
+RELEASED = Path(mlensing.__file__).parent / "released"
+"""The ensemble that travels in the package."""
+FILE = "ensemble.json"
+FORMAT = 1
+"""Rises when older versions of mlensing could not read a new folder."""
+ALONE = Fusion(rule="calibrated_mean")
+"""Of finders that nobody fitted together: the mean of what each says, calibrated by itself."""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    key: str = Field(pattern=r"^[\w.-]+$")
+    file: str = Field(pattern=r"^[\w-][\w.-]*\.safetensors$")  # no path: nothing outside the folder is read
+    sha256: str
+
+
+class _Folder(BaseModel):
+    """What ``ensemble.json`` says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: int = Field(le=FORMAT)
+    members: tuple[_Entry, ...] = Field(min_length=1)
+    fusion: Fusion
+    selection: dict[str, Any]
+    version: str
+
+
+class EnsembleScores(NamedTuple):
+    """Of a batch, by member: logit and variance [M, B]."""
+
+    logit: NDArray[np.float64]
+    variance: NDArray[np.float64]
+
+
+class Ensemble:
+    """Members that score together.
+
+    Arguments:
+        members: with unique keys, the same bands and size.
+        fusion: how their logits become one.
+        selection: why these and so, for the record.
+
+    Raises:
+        ContractError: members that cannot look at the same pixels.
+        ConfigError: no members, or two with one key.
+
+    Example::
+
+        table = Predictor(Ensemble.load("my_ensemble/")).predict(["images/"])
+    """
+
+    def __init__(
+        self, members: Sequence[Member], fusion: Fusion = ALONE, selection: Mapping[str, Any] | None = None
+    ) -> None:
+        self.members, self.fusion, self.selection = list(members), fusion, dict(selection or {})
+        keys = [member.key for member in members]
+        if not keys or len(set(keys)) < len(keys):
+            raise ConfigError("ensemble", f"expected members with unique keys, got {keys}", "Rename them.")
+        if fusion.rule == "stacked" and len(fusion.weights) != len(keys) + 1:
+            problem = f"{len(fusion.weights)} weights for {len(keys)} members and a bias"
+            raise ContractError("ensemble", problem, "Make the ensemble again.")
+        self.contract = shared_contract([member.contract for member in members], keys)
+
+    @classmethod
+    def load(cls, path: str | Path | Sequence[str | Path] = RELEASED, device: str = "auto") -> Ensemble:
+        """The ensemble of a folder, of one checkpoint or of several.
+
+        Raises:
+            ContractError: files that are damaged, foreign, or do not fit together.
+            ConfigError: a device that is not there.
+        """
+        if not isinstance(path, str | Path):
+            if len(path) != 1:
+                found = [read_checkpoint(file) for file in path]
+                return cls([_member(*pair, device) for pair in zip(keys_of(found), found, strict=True)])
+            path = path[0]
+        if not Path(path).is_dir():
+            alone = read_checkpoint(path)
+            return cls([_member(keys_of([alone])[0], alone, device)])
+        said = _read_folder(Path(path))
+        files = [Path(path) / entry.file for entry in said.members]
+        for file, entry in zip(files, said.members, strict=True):
+            if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != entry.sha256:
+                problem = f"the member {entry.key} is missing, or not the file that was put there"
+                raise ContractError(file, problem, "Take the folder again from where it came.")
+        pairs = zip(files, said.members, strict=True)
+        members = [_member(entry.key, read_checkpoint(file), device) for file, entry in pairs]
+        return cls(members, said.fusion, said.selection)
+
+    def score(
+        self, image: Tensor, composite: Tensor, *, views: Views = 1, dropout: Dropout | None = None
+    ) -> EnsembleScores:
+        """Raw pixels [B, C, S, S] and whether each is a composite [B] -> scores of every member."""
+        found = [member.score(image, composite, views=views, dropout=dropout) for member in self.members]
+        logit, variance = (np.stack([f[i].double().cpu().numpy() for f in found]) for i in (0, 1))
+        return EnsembleScores(logit, variance)
+
+    def fused(self, scores: EnsembleScores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Log-odds [B] at the prevalence of the contract, and their deviation [B]."""
+        return fuse(self.fusion, *scores, [member.contract.calibration for member in self.members])
+
+    def log_odds(self, scores: EnsembleScores) -> NDArray[np.float64]:
+        """Each member's own calibrated log-odds [M, B]."""
+        return members_log_odds(scores.logit, [member.contract.calibration for member in self.members])
+
+
+def shared_contract(contracts: Sequence[ModelContract], keys: Sequence[str]) -> ModelContract:
+    """What all members keep: the bands and size of all, the scales and kinds of image that all were trained for.
+
+    The prevalence is that of the mean of their log-odds, as which equal evidence comes out of a mean of logits.
+
+    Raises:
+        ContractError: naming the first that does not fit the first.
+    """
+    first = contracts[0]
+    for key, contract in zip(keys, contracts, strict=True):
+        for name in ("bands", "input_size", "task"):
+            if getattr(contract, name) != getattr(first, name):
+                problem = f"{key} takes {name} {getattr(contract, name)}, {keys[0]} {getattr(first, name)}"
+                raise ContractError("ensemble", problem, "Put together finders that take the same pixels.")
+    low, high = (f(c.pixel_scale[i] for c in contracts) for i, f in enumerate((max, min)))
+    kinds: dict[Representation, BandStatistics] = {
+        kind: stats for kind, stats in first.statistics.items() if all(kind in c.statistics for c in contracts)
+    }
+    if low > high or not kinds:
+        problem = "its members share no pixel scale, or no kind of image"
+        raise ContractError("ensemble", problem, "Put together finders that take the same pixels.")
+    prior = float(np.mean([math.log(c.prevalence / (1 - c.prevalence)) for c in contracts]))
+    shared = {"pixel_scale": (low, high), "statistics": kinds, "prevalence": 1 / (1 + math.exp(-prior))}
+    return first.model_copy(update=shared)
+
+
+def keys_of(checkpoints: Sequence[Checkpoint]) -> list[str]:
+    """A unique key each: architecture and seed, such as ``resnet18-42``; numbered where these do not tell them apart.
+
+    A file that already carries the key of a member keeps it.
+    """
+    keys: list[str] = []
+    for found in checkpoints:
+        seed = found.config.get("seed")
+        plain = found.path.stem if found.path.suffix == ".safetensors" else found.contract.name
+        base = plain if seed is None or found.path.suffix == ".safetensors" else f"{plain}-{seed}"
+        taken = [base, *(f"{base}-{i}" for i in range(2, len(checkpoints) + 2))]
+        keys.append(next(key for key in taken if key not in keys))
+    return keys
+
+
+def save_ensemble(
+    folder: str | Path,
+    checkpoints: Mapping[str, Checkpoint],
+    fusion: Fusion,
+    selection: Mapping[str, Any],
+) -> None:
+    """Write a folder that ``Ensemble.load`` reads; its index last, so that half a folder is no ensemble.
+
+    Arguments:
+        checkpoints: by key, each with the calibration that the ensemble shall use.
+    """
+    folder, entries = Path(folder), []
+    for key, checkpoint in checkpoints.items():
+        path = folder / f"{key}.safetensors"
+        write_safetensors(path, checkpoint)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        entries.append(_Entry(key=key, file=path.name, sha256=digest))
+    said = _Folder(
+        format=FORMAT, members=tuple(entries), fusion=fusion, selection=dict(selection), version=mlensing.__version__
+    )
+    write_json(folder / FILE, said.model_dump(mode="json"))
+
+
+def _member(key: str, found: Checkpoint, device: str) -> Member:
+    return Member(key, found.contract, found.network(), device)
+
+
+def _read_folder(folder: Path) -> _Folder:
+    remedy = "Give a folder that `mlensing ensemble` wrote or `mlensing pull` fetched, or a checkpoint."
+    path = folder / FILE
+    try:
+        return _Folder.model_validate(json.loads(path.read_text()))
+    except OSError as error:
+        raise ContractError(folder, f"no {FILE} there", remedy) from error
+    except (ValidationError, ValueError) as error:
+        detail = "; ".join(str(error).splitlines()[:3])
+        raise ContractError(path, f"not the index of an ensemble ({detail})", remedy) from error

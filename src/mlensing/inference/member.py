@@ -1,0 +1,98 @@
+"""One member of an ensemble: a network with the contract under which it was trained, ready to score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mlensing.contract import ModelContract
+from mlensing.data.normalise import Normaliser
+from mlensing.errors import ConfigError
+from mlensing.inference.dropout import full_dropout, head_dropout
+from mlensing.models import classifier
+
+Views = Literal[1, 8]
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """How the deviation of a logit is found: ``head`` in closed form, ``full`` by so many passes."""
+
+    kind: Literal["head", "full"] = "head"
+    passes: int = 20
+
+
+class MemberScores(NamedTuple):
+    """Of a batch: logit [B] without the shift of the class weights, its variance [B], the features [B, F]."""
+
+    logit: Tensor
+    variance: Tensor
+    features: Tensor
+
+
+def dihedral(image: Tensor) -> Iterator[Tensor]:
+    """The eight flips and quarter turns of [B, C, H, H], the image itself first."""
+    for flipped in (image, image.flip(-1)):
+        for turns in range(4):
+            yield torch.rot90(flipped, turns, (-2, -1))
+
+
+class Member:
+    """A trained network, ready to score.
+
+    Arguments:
+        key: what it is called; unique in an ensemble.
+        contract: of the network.
+        net: the network.
+        device: ``auto`` takes a GPU when there is one.
+
+    Raises:
+        ConfigError: a device that is not there.
+    """
+
+    def __init__(self, key: str, contract: ModelContract, net: nn.Module, device: str = "auto") -> None:
+        self.key, self.contract, self.device = key, contract, find_device(device)
+        self.net = net.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.normaliser = Normaliser(contract).to(self.device)
+
+    @torch.inference_mode()
+    def score(
+        self, image: Tensor, composite: Tensor, *, views: Views = 1, dropout: Dropout | None = None
+    ) -> MemberScores:
+        """Raw pixels [B, C, S, S] and whether each is a composite [B] -> scores.
+
+        With ``views=8`` the features are averaged over the flips and quarter turns, which for a linear head
+        is the mean logit, at eight times the cost.
+        """
+        pixels = self.normaliser(image.to(self.device), composite.to(self.device))
+        net, turned = classifier(self.net), islice(dihedral(pixels), views)
+        features = torch.stack([net.features(_channels_last(view)) for view in turned]).mean(dim=0)
+        logit, variance = head_dropout(features, net.head, net.dropout)
+        if dropout is not None and dropout.kind == "full":
+            draws = full_dropout(self.net, _channels_last(pixels), passes=dropout.passes)
+            variance = draws.var(dim=0)
+        return MemberScores(logit - self.contract.logit_shift, variance, features)
+
+
+def _channels_last(image: Tensor) -> Tensor:
+    return image.contiguous(memory_format=torch.channels_last)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` is a GPU if there is one.
+
+    Raises:
+        ConfigError: one that cannot be used here.
+    """
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts where a build has no such device
+        problem = f"device {name!r} cannot be used ({str(error).splitlines()[0]})"
+        raise ConfigError("device", problem, "Use auto, cpu, or cuda on a machine that has it.") from error
+    return device
