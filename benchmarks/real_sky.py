@@ -72,7 +72,9 @@ def write_details(scores: pd.DataFrame, predictor: Predictor, folder: Path) -> N
     ):
         missed = scores[lenses & (scores["label"] == 1)].sort_values("logit").head(SHOWN)
         false = scores[others & (scores["label"] == 0)].sort_values("logit", ascending=False).head(SHOWN)
-        left, right = (list(pictures(gather(list(part["file"])), predictor.contract).values()) for part in (missed, false))
+        left, right = (
+            list(pictures(gather(list(part["file"])), predictor.contract).values()) for part in (missed, false)
+        )
         write_mosaic(folder / f"{name}.png", left, right)
 
 
