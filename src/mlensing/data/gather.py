@@ -50,7 +50,7 @@ def gather(
     pixel_scale: float | None = None,
     labelled: bool = False,
 ) -> list[Item]:
-    """Files, folders (searched in depth, in sorted order) and index CSVs as one list, in the order given.
+    """Files, folders (searched in depth, in sorted order, hidden files aside) and index CSVs as one list, in the order given.
 
     A folder with one cube a band (``mlensing.data.cubes``) is as many images as the cubes have planes.
 
@@ -88,10 +88,16 @@ def _in_folder(folder: Path) -> list[Item]:
 
 
 def _images_under(folder: Path) -> list[Path]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and is_image(path))
+    found = (path for path in folder.rglob("*") if not _hidden(path.relative_to(folder)))
+    paths = sorted(path for path in found if path.is_file() and is_image(path))
     if not paths:
         raise ImageError(folder, "no image in this folder", "Give a folder with FITS, PNG, JPEG or .npy files.")
     return paths
+
+
+def _hidden(path: Path) -> bool:
+    """Whether a name on the way begins with a dot: caches of ours, and what systems leave beside files."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _of_index(path: Path, labelled: bool) -> Iterator[Item]:
