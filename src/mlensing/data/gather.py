@@ -50,7 +50,9 @@ def gather(
     pixel_scale: float | None = None,
     labelled: bool = False,
 ) -> list[Item]:
-    """Files, folders (searched in depth, in sorted order, hidden files aside) and index CSVs as one list, in the order given.
+    """Files, folders (searched in depth, in sorted order) and index CSVs as one list, in the order given.
+
+    What is hidden, with a name that begins with a dot, is passed over in folders.
 
     A folder with one cube a band (``mlensing.data.cubes``) is as many images as the cubes have planes.
 
