@@ -11,7 +11,7 @@ import json
 import pickle
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from mlensing.contract import ModelContract
 from mlensing.errors import ContractError
 from mlensing.models import build
+from mlensing.models.domain import Domain
 from mlensing.models.safe import read_content, write_content
 from mlensing.provenance import replacing
 
@@ -71,6 +72,15 @@ class Checkpoint:
         if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
             raise ContractError(self.path, "some of its weights are not finite numbers", remedy)
         return net.requires_grad_(requires_grad=True).eval()
+
+    def domain(self) -> Domain | None:
+        """What the network was trained on, if the file says."""
+        return Domain.of(self.content["state_dict"])
+
+    def with_domain(self, domain: Domain) -> Checkpoint:
+        """The same checkpoint with another domain, in memory."""
+        state = {**self.content["state_dict"], **domain.state()}
+        return replace(self, content={**self.content, "state_dict": state})
 
     def with_contract(self, contract: ModelContract) -> Checkpoint:
         """The same weights under another contract, written to the same file, whole or not at all."""
