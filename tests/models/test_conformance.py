@@ -16,6 +16,8 @@ SMALL: dict[str, dict[str, Any]] = {  # the conformance of a narrow network is t
     "resnet10": {"width": 8},
     "resnet18": {"width": 8},
     "resnet34": {"width": 8},
+    "vit_b16": {"dim": 16, "depth": 2, "heads": 2},
+    "vit_s16": {"dim": 16, "depth": 2, "heads": 2, "patch": 8},
 }
 
 

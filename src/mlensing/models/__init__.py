@@ -17,12 +17,15 @@ from mlensing.contract import ModelContract
 from mlensing.errors import ConfigError
 from mlensing.models.light_transformer import light_transformer
 from mlensing.models.resnet import resnet10, resnet18, resnet34
+from mlensing.models.vit import vit_b16, vit_s16
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "light_transformer": light_transformer,
     "resnet10": resnet10,
     "resnet18": resnet18,
     "resnet34": resnet34,
+    "vit_b16": vit_b16,
+    "vit_s16": vit_s16,
 }
 
 
