@@ -94,6 +94,13 @@ def ensemble_verb(arguments: Sequence[str]) -> None:
     print(f"wrote {options['output_dir']}; next: {PROGRAM} predict my_images/ --checkpoint {options['output_dir']}")
 
 
+def ensemble_parser() -> Any:
+    """Options of ``ensemble``."""
+    made = signature_parser("ensemble", "mlensing.inference.assemble:assemble", skip=("checkpoints",))
+    made.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="trained finders")
+    return made
+
+
 def predict_verb(arguments: Sequence[str]) -> None:
     """Score images: files, folders and index CSVs; FITS, PNG, JPEG and npy mixed."""
     options = _options("predict", arguments)
@@ -211,8 +218,8 @@ EXAMPLES = {
     "train_live": ["--mixture configs/release_sky.yaml --draws 40000"],
     "evaluate": ["--checkpoint lightning_logs/version_0/checkpoints/best.ckpt --data_dir data/processed/test/"],
     "ensemble": [
-        "--checkpoints '[a/best.ckpt, b/best.ckpt]' --data_dir data/processed/val/ --output_dir my_ensemble",
-        "--checkpoints '[a.ckpt, b.ckpt]' --mixture configs/release_sky.yaml --output_dir my_ensemble",
+        "a/best.ckpt b/best.ckpt --data_dir data/processed/val/ --output_dir my_ensemble",
+        "a/best.ckpt b/best.ckpt --mixture configs/release_sky.yaml --output_dir my_ensemble",
     ],
     "predict": [
         "my_images/ --output scores.csv --page ranking.html",
@@ -292,7 +299,7 @@ PARSERS: dict[str, Callable[[], Any]] = {
     "train": partial(signature_parser, "train", "mlensing.training:fit"),
     "train_live": partial(signature_parser, "train_live", "mlensing.training:fit_live"),
     "evaluate": evaluate_parser,
-    "ensemble": partial(signature_parser, "ensemble", "mlensing.inference.assemble:assemble"),
+    "ensemble": ensemble_parser,
     "predict": predict_parser,
     "realism": realism_parser,
 }

@@ -16,7 +16,7 @@ from mlensing.inference.predictor import Predictor
 
 
 def test_a_split_becomes_a_report_and_a_page(data_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
-    report, pictures = evaluate_split(checkpoint, data_dir / "test", resamples=10, device="cpu")
+    report, pictures = evaluate_split(data_dir / "test", checkpoint=checkpoint, resamples=10, device="cpu")
     assert report.counts.lenses == report.counts.others == 8
     assert list(report.scores.label) == [0.0, 1.0] * 8
     direct = Predictor.load(checkpoint, device="cpu").predict([data_dir / "test" / "index.csv"])
@@ -28,13 +28,13 @@ def test_a_split_becomes_a_report_and_a_page(data_dir: Path, checkpoint: Path, t
 
 
 def test_the_index_itself_will_do(data_dir: Path, checkpoint: Path) -> None:
-    report, _ = evaluate_split(checkpoint, data_dir / "test" / "index.csv", resamples=0, device="cpu")
+    report, _ = evaluate_split(data_dir / "test" / "index.csv", checkpoint=checkpoint, resamples=0, device="cpu")
     assert report.counts.rows == 16
 
 
 def test_a_folder_without_an_index_is_named(data_dir: Path, checkpoint: Path) -> None:
     with pytest.raises(ConfigError, match=r"index\.csv"):
-        evaluate_split(checkpoint, data_dir)
+        evaluate_split(data_dir, checkpoint=checkpoint)
 
 
 def test_pictures_are_red_green_blue() -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from astropy.io import fits
 from PIL import Image
-from torch import nn
 
 from mlensing.contract import Calibration, ModelContract
 from mlensing.errors import CatalogError, ConfigError, ContractError, ImageError, SurveyError
-from mlensing.inference.predictor import COLUMNS, Predictor, dihedral, head_scores
+from mlensing.inference.ensemble import Ensemble
+from mlensing.inference.member import Member
+from mlensing.inference.predictor import COLUMNS, Predictor
 
 
 @pytest.fixture(scope="module")
@@ -79,48 +80,23 @@ def test_batch_size_changes_nothing(predictor: Predictor, data_dir: Path) -> Non
         pd.testing.assert_frame_equal(tables[0], other, rtol=1e-4)
 
 
+def changed(predictor: Predictor, contract: ModelContract, **fields: Any) -> Predictor:
+    """The same network under another contract."""
+    other = contract.model_copy(update=fields)
+    return Predictor(Ensemble([Member("other", other, predictor.ensemble.members[0].net, "cpu")]))
+
+
 def test_probability_is_the_calibrated_logits_sigmoid(
     predictor: Predictor, data_dir: Path, contract: ModelContract
 ) -> None:
     table = predictor.predict([data_dir / "test"])
     np.testing.assert_allclose(table["probability"], 1 / (1 + np.exp(-table["logit"])), rtol=1e-9)
-    bare = Predictor(
-        contract.model_copy(update={"class_weight_ratio": 1.0, "calibration": Calibration()}), predictor.net
-    )
+    bare = changed(predictor, contract, class_weight_ratio=1.0, calibration=Calibration())
     raw = bare.predict([data_dir / "test"])
     np.testing.assert_allclose(table["logit"], (raw["logit"] - 1.0) / 2.0, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(table["uncertainty"], raw["uncertainty"] / 2.0, rtol=1e-4)
     rare = predictor.predict([data_dir / "test"], prevalence=0.001)
     np.testing.assert_allclose(rare["logit"], table["logit"] + np.log(0.001 / 0.999), rtol=1e-5)
-
-
-def test_uncertainty_is_what_sampling_dropout_gives(predictor: Predictor) -> None:
-    net = predictor.net
-    image = torch.randn(3, 3, 32, 32)
-    with torch.no_grad():
-        features = net.features(image)  # type: ignore[operator]
-        _, deviation = head_scores(features, net.head, net.dropout)  # type: ignore[arg-type]
-        torch.manual_seed(0)
-        many = features.expand(40000, -1, -1)
-        sampled = net.head(nn.functional.dropout(many, net.dropout))[..., 0]  # type: ignore[operator,arg-type]
-    torch.testing.assert_close(sampled.std(dim=0), deviation, rtol=0.02, atol=0)
-    torch.testing.assert_close(sampled.mean(dim=0), net(image), rtol=0.1, atol=0.01)
-
-
-def test_without_dropout_there_is_no_uncertainty() -> None:
-    _, deviation = head_scores(torch.randn(2, 4), nn.Linear(4, 1), 0.0)
-    assert (deviation == 0).all()
-
-
-def test_eight_views_are_the_mean_logit_of_the_square(predictor: Predictor) -> None:
-    image = 255 * torch.rand(2, 3, 32, 32)
-    composite = torch.tensor([True, True])  # a linear image's sky is measured on every other row
-    logit, _ = predictor.score(image, composite, views=8)
-    views = [predictor.score(view, composite)[0] for view in dihedral(image)]
-    torch.testing.assert_close(logit, torch.stack(views).mean(dim=0), rtol=1e-3, atol=1e-3)
-    assert len({tuple(view.flatten().tolist()) for view in dihedral(image)}) == 8
-    turned, _ = predictor.score(image.rot90(1, (-2, -1)), composite, views=8)
-    torch.testing.assert_close(logit, turned, rtol=1e-3, atol=1e-3)
 
 
 def write_fits(path: Path, **header: object) -> Path:
@@ -147,15 +123,15 @@ def test_where_the_pixel_scale_comes_from(predictor: Predictor, tmp_path: Path) 
 
 
 def test_a_representation_it_never_saw_is_named(predictor: Predictor, contract: ModelContract, mixed: Path) -> None:
-    linear = contract.model_copy(update={"statistics": {"linear": contract.statistics["linear"]}})
-    table = Predictor(linear, predictor.net).predict([mixed / "picture.png", mixed / "a.fits"])
+    linear = changed(predictor, contract, statistics={"linear": contract.statistics["linear"]})
+    table = linear.predict([mixed / "picture.png", mixed / "a.fits"])
     assert "trained on linear" in table["status"][0] and table["status"][1] == "ok"
 
 
 def test_bands_it_cannot_find_are_named(predictor: Predictor, contract: ModelContract, mixed: Path) -> None:
-    other = contract.model_copy(update={"bands": ("u", "g", "r")})
+    other = changed(predictor, contract, bands=("u", "g", "r"))
     with pytest.raises(ContractError, match="expected bands u,g,r, got g,r,i"):
-        Predictor(other, predictor.net).predict([mixed / "a.fits"])
+        other.predict([mixed / "a.fits"])
 
 
 def test_nothing_given_is_an_empty_table(predictor: Predictor) -> None:

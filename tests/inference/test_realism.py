@@ -126,8 +126,10 @@ def test_unreadable_images_are_left_out_by_name(linear: Path, tmp_path: Path) ->
 def test_finder_features_are_those_before_the_last_layer(colour: Path, checkpoint: Path) -> None:
     predictor, found = Predictor.load(checkpoint, "cpu"), read_alike(gather([colour], survey="cfhtls"), 32)
     features = finder_features(predictor, found)
-    head = predictor.net.head
-    expected = predictor.score(torch.from_numpy(found.image[:8]), torch.ones(8, dtype=torch.bool))[0]
+    member = predictor.ensemble.members[0]
+    head = member.net.head
+    scores = member.score(torch.from_numpy(found.image[:8]), torch.ones(8, dtype=torch.bool))
+    expected = scores.logit + member.contract.logit_shift
     with torch.no_grad():
         logit = head(torch.from_numpy(features[:8]).float())[:, 0]  # type: ignore[operator]
     assert torch.allclose(logit, expected, atol=1e-4)

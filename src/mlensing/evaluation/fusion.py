@@ -120,9 +120,13 @@ def fuse(
         >>> odds.tolist(), deviation.round(4).tolist()
         ([2.0], [1.118])
     """
-    z = members_log_odds(logit, calibrations) if fusion.rule in CALIBRATED else np.asarray(logit, float)
-    fused = combine(z, variance, fusion.rule, fusion.weights)
-    spread = np.sqrt(np.asarray(variance, float).mean(0) + z.var(0))
+    z, v = np.asarray(logit, float), np.asarray(variance, float)
+    if fusion.rule in CALIBRATED:
+        pairs = zip(z, calibrations, strict=True)
+        v = v * np.stack([calibration_slope(row, calibration) for row, calibration in pairs]) ** 2
+        z = members_log_odds(z, calibrations)
+    fused = combine(z, v, fusion.rule, fusion.weights)
+    spread = np.sqrt(v.mean(0) + z.var(0))
     return calibrate(fused, fusion.calibration), spread * calibration_slope(fused, fusion.calibration)
 
 

@@ -58,13 +58,12 @@ def evaluate_split(
     if (table["status"] != "ok").all():
         problem = f"not one of {len(table)} images can be scored; the first: {table['status'].iloc[0].rstrip('.')}"
         raise CatalogError(data_dir, problem, "Repair the files, or correct the index.")
+    keys = [member.key for member in predictor.ensemble.members]
     config = {"checkpoint": str(checkpoint), "data_dir": str(data_dir), "survey": survey, "views": views}
     report = evaluate_scores(
         [item.label for item in items],
         table["logit"].to_numpy(),
-        members=dict(
-            zip([m.key for m in predictor.ensemble.members], predictor.ensemble.log_odds(scores), strict=True)
-        ),
+        members=dict(zip(keys, predictor.ensemble.log_odds(scores), strict=True)),
         raw=scores.logit.mean(0),
         files=[item.file for item in items],
         seed=seed,
