@@ -24,7 +24,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 
 install: $(VENV)/.installed  ## make .venv and install the package
 
-demo: $(VENV)/.installed  ## simulate, train, evaluate, rank: under five minutes on two cores
+demo: $(VENV)/.installed  ## search a simulated sky with the released ensemble: under a minute
 	PATH="$(CURDIR)/$(BIN):$$PATH" runs/demo.sh
 
 test: $(VENV)/.installed-dev  ## run the tests and the examples in the docstrings

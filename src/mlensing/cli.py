@@ -107,13 +107,16 @@ def predict_verb(arguments: Sequence[str]) -> None:
     from mlensing.inference import Predictor, write_scores
     from mlensing.inference.ensemble import RELEASED
     from mlensing.inference.member import Dropout
-    from mlensing.inference.scores import require_writable
+    from mlensing.inference.scores import require_writable, with_p_values
 
-    output, page = options.pop("output"), options.pop("page")
+    output, page, nonlenses, share = (options.pop(name) for name in ("output", "page", "nonlenses", "share"))
     require_writable(output)
     predictor = Predictor.load(options.pop("checkpoint") or RELEASED, options.pop("device"))
     dropout = Dropout(options.pop("uncertainty"), options.pop("passes"))
     table = predictor.predict(**options, dropout=dropout)
+    if nonlenses:
+        known = predictor.predict(**{**options, "inputs": nonlenses})
+        table = with_p_values(table, known["logit"], share)
     write_scores(table, output)
     failed = int((table["status"] != "ok").sum())
     print(f"wrote {output}: {len(table)} rows" + (f", {failed} unreadable (see status)" if failed else ""))
@@ -138,6 +141,8 @@ def predict_parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--uncertainty", choices=("head", "full"), default="head", help="dropout before the last layer, or all"
     )
+    made.add_argument("--nonlenses", nargs="+", metavar="INPUT", help="known non-lenses of the same kind: adds p_value")
+    made.add_argument("--share", type=float, default=0.01, help="of non-lenses that may pass (default: %(default)s)")
     made.add_argument("--passes", type=int, default=20, help="of full dropout (default: %(default)s)")
     made.add_argument("--members", action="store_true", help="also a column logit_KEY for each member")
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
@@ -223,6 +228,7 @@ EXAMPLES = {
     ],
     "predict": [
         "my_images/ --output scores.csv --page ranking.html",
+        "my_images/ --nonlenses my_random_galaxies/ --share 0.01",
         "a.fits b.png index.csv --survey cfhtls --prevalence 0.001 --output scores.parquet",
     ],
     "realism": [

@@ -50,7 +50,7 @@ def test_all_sections_stand_in_the_page(page):
     for label, words in MEANING.values():
         assert label in page and words in page
     assert all(caveat in page for caveat in CAVEATS)
-    assert page.count("image/svg+xml") == 8  # four figures, light and dark
+    assert page.count("image/svg+xml") == 10  # five figures, light and dark
 
 
 def test_what_comes_from_the_user_is_escaped(page):
@@ -113,3 +113,21 @@ def test_one_class_is_a_page(labels, tmp_path):
 def test_an_empty_ranking_is_a_page(tmp_path):
     write_page(rank_scores([]), tmp_path / "a.html")
     assert "0 images" in (tmp_path / "a.html").read_text()
+
+
+def test_members_and_calibration_stand_beside_the_whole(tmp_path):
+    labels, logits = scores()
+    members = {"first<1>": logits + 0.3, "second": 2 * logits}
+    found = evaluate_scores(labels, logits, members=members, raw=3 * logits, resamples=5)
+    write_page(found, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert "<h2>Members</h2>" in text and "first&lt;1&gt;" in text and "errors correlate" in text
+    assert "<h2>Calibration</h2>" in text
+    assert found.uncalibrated["ece"] > found.metrics["ece"].value
+    assert found.diversity["spread"] == pytest.approx(np.std([logits + 0.3, 2 * logits], axis=0).mean())
+
+
+def test_one_member_alone_is_the_report(tmp_path):
+    labels, logits = scores()
+    found = evaluate_scores(labels, logits, members={"only": logits}, resamples=0)
+    assert found.members == {} and found.diversity == {}

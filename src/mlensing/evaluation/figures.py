@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mlensing.evaluation.calibration import BINS, equal_mass_bins, sigmoid
 from mlensing.evaluation.curves import LENS, Array
 from mlensing.evaluation.realism import Realism
 from mlensing.evaluation.report import Numbers, Report
@@ -32,6 +33,8 @@ class Theme(NamedTuple):
 Shown = TypeVar("Shown")
 """What a figure shows: a `Report`, or a `Realism`."""
 
+FEW = 20
+"""Images that a bin of the logarithmic reliability holds at least."""
 BARS = 12
 """Features that a figure shows."""
 LIGHT = Theme(ink="#30343b", grid="#dcdfe4", lens="#0072b2", other="#d55e00")
@@ -105,7 +108,12 @@ def roc(report: Report, theme: Theme) -> Figure:
     figure, (ax,) = _figure(theme)
     fpr, tpr = np.asarray(report.curves.fpr), np.asarray(report.curves.tpr)
     floor = 0.3 / max(report.counts.others, 1)
-    ax.step(np.maximum(fpr, floor), tpr, where="post", color=theme.lens, label="this network")
+    for number, member in enumerate(report.members.values()):
+        label = "its members" if number == 0 else None
+        ends = np.maximum(np.asarray(member.fpr), floor)
+        ax.step(ends, member.tpr, where="post", color=theme.other, alpha=0.6, linewidth=1.0, label=label)
+    name = "the ensemble" if report.members else "this network"
+    ax.step(np.maximum(fpr, floor), tpr, where="post", color=theme.lens, label=name)
     chance = np.geomspace(floor, 1.0, 100)
     ax.plot(chance, chance, color=theme.ink, linestyle=":", linewidth=1.2, label="guessing")
     for rate in (1e-2, 1e-3):
@@ -152,6 +160,24 @@ def reliability(report: Report, theme: Theme) -> Figure:
     share = members / max(members.sum(), 1.0)
     ax.bar(stated, share, width=0.03, color=theme.other, alpha=0.6, label="share of images")
     ax.set(xlim=(-0.02, 1.02), ylim=(0.0, 1.03), xlabel="stated probability", ylabel="observed share")
+    ax.legend(loc="upper left")
+    return figure
+
+
+def reliability_log(report: Report, theme: Theme) -> Figure:
+    """Observed share of lenses against stated probability, both logarithmic: the rare end, where the sky is."""
+    figure, (ax,) = _figure(theme)
+    label, logit = np.asarray(report.scores.label, float), np.asarray(report.scores.logit, float)
+    known = np.isfinite(label) & np.isfinite(logit)
+    bins = equal_mass_bins(label[known], sigmoid(logit[known]), min(BINS, max(int(known.sum()) // FEW, 1)))
+    low, high = _wilson(bins.observed, bins.members)
+    floor = 0.5 * float(np.min(bins.confidence, initial=1e-1))
+    ax.plot([floor, 1], [floor, 1], color=theme.ink, linestyle=":", linewidth=1.2, label="calibrated")
+    shown = np.maximum(bins.observed, floor)  # a bin without any lens stands at the bottom, its range above it
+    bars = np.clip([shown - np.maximum(low, floor), high - shown], 0.0, None)
+    ax.errorbar(bins.confidence, shown, yerr=bars, fmt="o-", color=theme.lens, capsize=2.5, label="bins of equal size")
+    ax.set(xscale="log", yscale="log", xlim=(floor, 1.1), ylim=(floor, 1.1))
+    ax.set(xlabel="stated probability", ylabel="observed share")
     ax.legend(loc="upper left")
     return figure
 

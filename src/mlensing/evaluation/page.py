@@ -24,6 +24,8 @@ TILES = 24
 """Images in a mosaic."""
 ROWS = 50
 """Rows of the table of scores; the whole table is in the JSON."""
+DIVERSE = 0.1
+"""Spread of the logits of members from which on the seed document calls them diverse."""
 HEADLINE = ("roc_auc", "tpr_at_fpr_1e-2", "tpr0", "ece")
 
 
@@ -79,6 +81,7 @@ def _labelled(report: Report) -> str:
     charts = (
         chart(figures.roc, report, FIGURES["roc"])
         + chart(figures.reliability, report, FIGURES["reliability"])
+        + chart(figures.reliability_log, report, FIGURES["reliability_log"])
         + chart(figures.purity_completeness, report, FIGURES["purity"], wide=True)
         + chart(figures.histogram, report, FIGURES["histogram"], wide=True)
     )
@@ -86,6 +89,8 @@ def _labelled(report: Report) -> str:
         _head(report)
         + f'<div class="tiles">{tiles}</div>\n'
         + section("Figures", _metrics(report))
+        + (section("Members", _members(report)) if report.members else "")
+        + (section("Calibration", _calibration(report)) if report.uncalibrated else "")
         + section("What they mean, and what they do not", paragraphs(CAVEATS))
         + section("Curves", f'<div class="charts">{charts}</div>')
     )
@@ -122,6 +127,37 @@ def _metric(name: str, estimate: Estimate) -> str:
     words = escape(MEANING.get(name, (name, ""))[1])
     numbers = f'<td class="n">{figure_text(estimate.value)}</td><td class="n">{span}</td>'
     return f"<tr><td>{_label(name)}</td>{numbers}<td>{words}</td></tr>"
+
+
+def _members(report: Report) -> str:
+    """Each member by itself beside the ensemble, and how much they differ."""
+    whole = {"the ensemble": report.metrics, **{key: member.metrics for key, member in report.members.items()}}
+    names = "".join(f'<th class="n">{_label(name)}</th>' for name in HEADLINE)
+    rows = "\n".join(
+        f"<tr><td>{escape(key)}</td>"
+        + "".join(f'<td class="n">{figure_text(metrics[name].value)}</td>' for name in HEADLINE)
+        + "</tr>"
+        for key, metrics in whole.items()
+    )
+    apart = report.diversity
+    words = (
+        f"Their logits differ by {figure_text(apart['spread'])} (standard deviation over members; above "
+        f"{DIVERSE} they are diverse). A pair of them disagrees on {apart['disagreement']:.1%} of the images, and "
+        f"their errors correlate by {figure_text(apart['error_correlation'])}."
+    )
+    table = f'<div class="scroll"><table>\n<tr><th></th>{names}</tr>\n{rows}\n</table></div>'
+    return f"{table}\n<p>{words}</p>"
+
+
+def _calibration(report: Report) -> str:
+    """The calibration errors before and after."""
+    rows = "\n".join(
+        f'<tr><td>{_label(name)}</td><td class="n">{figure_text(before)}</td>'
+        f'<td class="n">{figure_text(report.metrics[name].value)}</td></tr>'
+        for name, before in report.uncalibrated.items()
+    )
+    head = '<tr><th></th><th class="n">Before</th><th class="n">After</th></tr>'
+    return f'<div class="scroll"><table>\n{head}\n{rows}\n</table></div>'
 
 
 def _mosaic(report: Report, name: str, rows: list[int], images: Images | None) -> str:

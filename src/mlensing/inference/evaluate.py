@@ -27,6 +27,7 @@ def evaluate_split(
     views: Views = 1,
     device: str = "auto",
     prevalence: float | None = None,
+    sky_prevalence: float | None = None,
     resamples: int = 200,
     seed: int = 0,
     title: str = "Evaluation",
@@ -40,7 +41,8 @@ def evaluate_split(
         batch_size: images a step.
         views: 8 averages over flips and quarter turns.
         device: ``auto`` takes a GPU when there is one.
-        prevalence: share of lenses on the sky at which the report states purity.
+        prevalence: share of lenses among the images, for which probabilities are stated; None keeps the training's.
+        sky_prevalence: share of lenses on the sky at which the report states purity.
         resamples, seed: of the bootstrap.
         title: head of the report.
 
@@ -54,21 +56,27 @@ def evaluate_split(
     """
     items = gather([index_of(Path(data_dir))], survey=survey, labelled=True)
     predictor = Predictor.load(checkpoint, device)
-    table, scores = predictor.score_items(items, batch_size, views=views)
+    table, scores = predictor.score_items(items, batch_size, prevalence=prevalence, views=views)
     if (table["status"] != "ok").all():
         problem = f"not one of {len(table)} images can be scored; the first: {table['status'].iloc[0].rstrip('.')}"
         raise CatalogError(data_dir, problem, "Repair the files, or correct the index.")
     keys = [member.key for member in predictor.ensemble.members]
-    config = {"checkpoint": str(checkpoint), "data_dir": str(data_dir), "survey": survey, "views": views}
+    config = {
+        "checkpoint": str(checkpoint),
+        "data_dir": str(data_dir),
+        "survey": survey,
+        "views": views,
+        "prevalence": prevalence,
+    }
     report = evaluate_scores(
         [item.label for item in items],
         table["logit"].to_numpy(),
-        members=dict(zip(keys, predictor.ensemble.log_odds(scores), strict=True)),
-        raw=scores.logit.mean(0),
+        members=dict(zip(keys, predictor.log_odds(scores, prevalence), strict=True)),
+        raw=predictor.shifted(scores.logit.mean(0), prevalence),
         files=[item.file for item in items],
         seed=seed,
         resamples=resamples,
-        prevalence=prevalence,
+        prevalence=sky_prevalence,
         title=title,
         provenance=provenance("evaluate", config, seed),
     )

@@ -7,7 +7,6 @@ alone, of what each says by itself.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
 from mlensing.contract import ModelContract
 from mlensing.data.gather import Item, gather, read_item
 from mlensing.errors import ConfigError, ContractError, MLensingError
-from mlensing.evaluation.calibration import sigmoid
+from mlensing.evaluation.calibration import shift_prevalence, sigmoid
 from mlensing.inference.ensemble import RELEASED, Ensemble, EnsembleScores
 from mlensing.inference.inputs import Pixels, fit_to
 from mlensing.inference.member import Dropout, Views
@@ -92,8 +92,7 @@ class Predictor:
         items = gather(inputs, survey=survey, pixel_scale=pixel_scale)
         table, scores = self.score_items(items, batch_size, resample, prevalence, views, dropout)
         if members:
-            odds = self.ensemble.log_odds(scores) + self._shift(prevalence)
-            for member, row in zip(self.ensemble.members, odds, strict=True):
+            for member, row in zip(self.ensemble.members, self.log_odds(scores, prevalence), strict=True):
                 table.insert(len(table.columns) - 1, f"logit_{member.key}", row)
         return table
 
@@ -129,7 +128,7 @@ class Predictor:
         self, files: list[str], scores: EnsembleScores, failures: list[Exception | None], prevalence: float | None
     ) -> pd.DataFrame:
         odds, deviation = self.ensemble.fused(scores)
-        odds = odds + self._shift(prevalence)
+        odds = self.shifted(odds, prevalence)
         content = {
             "file": files,
             "probability": sigmoid(odds),
@@ -140,9 +139,13 @@ class Predictor:
         }
         return pd.DataFrame(content, columns=list(COLUMNS))
 
-    def _shift(self, prevalence: float | None) -> float:
-        """What another prevalence than that of the training adds to log-odds."""
-        return 0.0 if prevalence is None else _log_odds(prevalence) - _log_odds(self.contract.prevalence)
+    def log_odds(self, scores: EnsembleScores, prevalence: float | None) -> NDArray[np.float64]:
+        """Each member's own calibrated log-odds [M, N] at a prevalence."""
+        return self.shifted(self.ensemble.log_odds(scores), prevalence)
+
+    def shifted(self, odds: NDArray[np.float64], prevalence: float | None) -> NDArray[np.float64]:
+        """Log-odds at another prevalence than that of the training; None keeps that."""
+        return odds if prevalence is None else shift_prevalence(odds, self.contract.prevalence, prevalence)
 
     def _batches(self, items: Sequence[Item], size: int, resample: bool) -> Iterator[list[Pixels | Exception]]:
         """Batches of what was read or why not, read one batch ahead of the network."""
@@ -180,10 +183,6 @@ def _spread(found: Sequence[EnsembleScores], good: Sequence[bool], members: int)
     if found:
         everything[:, :, np.flatnonzero(good)] = [np.concatenate(part, 1) for part in zip(*found, strict=True)]
     return EnsembleScores(*everything)
-
-
-def _log_odds(share: float) -> float:
-    return math.log(share / (1.0 - share))
 
 
 def _check(batch_size: int, prevalence: float | None, views: int) -> None:
