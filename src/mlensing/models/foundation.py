@@ -111,7 +111,7 @@ def dinov2(
     frozen: bool = False,
     dropout: float = 0.1,
 ) -> nn.Module:
-    """DINOv2 (Oquab+2023, arXiv:2304.07193): 22.0 million parameters at size ``small``; needs transformers.
+    """DINOv2 (Oquab+2023, arXiv:2304.07193): 22.1 million parameters at size ``small``; needs transformers.
 
     Arguments:
         contract: gives the bands.
