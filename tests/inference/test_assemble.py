@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from mlensing.contract import CHANNELS, ModelContract
+from mlensing.contract import ModelContract
 from mlensing.errors import CatalogError, ConfigError, ContractError
 from mlensing.inference import assemble as assembling
-from mlensing.inference.assemble import Validation, assemble, calibrated, fitting, simulated_validation
+from mlensing.inference.assemble import Validation, assemble, calibrated, require_fitting, simulated_validation
 from mlensing.inference.ensemble import FILE, Ensemble, EnsembleScores, keys_of
+from mlensing.inference.member import MemberScores
 from mlensing.inference.predictor import Predictor
 from mlensing.models import build
 from mlensing.models.checkpoint import read_checkpoint, stamp
@@ -80,24 +81,20 @@ def test_a_simulated_sky_makes_an_ensemble(finders: list[str], tmp_path: Path) -
 
 def test_the_simulated_sky_is_half_colour_and_its_seed_its_own(finders: list[str]) -> None:
     ensemble, seen = Ensemble.load(finders[0], "cpu"), []
-    score = ensemble.score
+    score = ensemble.members[0].score
 
-    def watched(image: torch.Tensor, composite: torch.Tensor) -> EnsembleScores:
+    def watched(image: torch.Tensor, composite: torch.Tensor) -> MemberScores:
         seen.append((image, composite))
         return score(image, composite)
 
-    ensemble.score = watched  # type: ignore[method-assign, assignment]
-    found, other = (simulated_validation(ensemble, fitting(SKY, ensemble.contract, where="sky"), 64, s) for s in (0, 1))
+    ensemble.members[0].score = watched  # type: ignore[method-assign, assignment]
+    found, other = (simulated_validation(ensemble, SKY, 64, seed) for seed in (0, 1))
     image, composite = seen[0]
     assert 10 < int(composite.sum()) < 54
     assert (image[composite] == image[composite].round()).all() and image[composite].max() <= 255
     assert not (image[~composite] == image[~composite].round()).all()
     assert found.label.shape == (64,) and set(found.label[np.isfinite(found.label)]) == {0.0, 1.0}
     assert found.scores.logit.shape == (1, 64) and not np.allclose(found.scores.logit, other.scores.logit)
-
-
-def test_surveys_of_other_pixels_are_left_out(contract: ModelContract) -> None:
-    assert list(fitting(SKY, contract, where="sky").surveys) == ["lsst"]
 
 
 @pytest.mark.parametrize(
@@ -110,23 +107,23 @@ def test_surveys_of_other_pixels_are_left_out(contract: ModelContract) -> None:
 )
 def test_a_sky_of_another_kind_is_refused(contract: ModelContract, fields: dict[str, Any], words: str) -> None:
     with pytest.raises(ContractError, match=words):
-        fitting(SKY.model_copy(update=fields), contract, where="sky.yaml")
+        require_fitting(SKY.model_copy(update=fields), contract, where="sky.yaml")
 
 
 def test_colour_is_not_shown_to_those_who_never_saw_it(contract: ModelContract) -> None:
     linear = contract.model_copy(update={"statistics": {"linear": contract.statistics["linear"]}})
     with pytest.raises(ContractError, match="trained on linear images, got a composite one"):
-        fitting(SKY, linear, where="sky.yaml")
+        require_fitting(SKY, linear, where="sky.yaml")
+    require_fitting(SKY, contract, where="sky.yaml")
     plain = SKY.model_copy(update={"representations": {"linear": 1.0, "composite": 0.0}})
-    assert contract.bands == CHANNELS and fitting(plain, linear, where="sky.yaml").composites == 0
+    require_fitting(plain, linear, where="sky.yaml")
 
 
 def test_the_prevalence_is_that_of_what_was_scored(finders: list[str]) -> None:
     label = np.array([1.0, 0.0, 0.0, 0.0, np.nan, 1.0, 1.0])
     logit = np.array([[1.0, 2.0, -1.0, 0.0, 3.0, np.nan, np.nan]])
-    found = calibrated(
-        [read_checkpoint(finders[0])], Validation(EnsembleScores(logit, np.ones_like(logit)), label), "beta"
-    )
+    scores = EnsembleScores(logit, np.ones_like(logit), np.full_like(logit, np.nan))
+    found = calibrated([read_checkpoint(finders[0])], Validation(scores, label, [None]), "beta")
     assert found[0].contract.prevalence == pytest.approx(0.25)
     assert found[0].contract.calibration.kind == "beta"
 
