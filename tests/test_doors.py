@@ -117,7 +117,16 @@ def test_predict_gives_every_file_its_row(place: Path, mixed: Path, checkpoint: 
     done("-m", "mlensing.cli", "predict", mixed, absent, place / "prepared/test/index.csv", "--checkpoint", checkpoint,
          "--output", output, "--page", place / "ranking.html")  # fmt: skip
     table = pd.read_csv(output)
-    assert list(table.columns) == ["file", "probability", "logit", "uncertainty", "disagreement", "status"]
+    assert list(table.columns) == [
+        "file",
+        "probability",
+        "logit",
+        "uncertainty",
+        "disagreement",
+        "unlike",
+        "flag",
+        "status",
+    ]
     status = table.set_index("file")["status"]
     for name in ("deep/good.fits", "flux.npy", "colour.png", "colour.jpg"):
         assert status[str(mixed / name)] == "ok"
@@ -155,7 +164,16 @@ def test_an_ensemble_goes_through_its_doors(
     assert main(["predict", f"{test}/index.csv", "--checkpoint", str(folder), *words, *known]) == 0
     table = pd.read_csv(output)
     keys = ["logit_resnet18-42", "logit_resnet18-42-2", "p_value", "status"]
-    assert list(table.columns) == ["file", "probability", "logit", "uncertainty", "disagreement", *keys]
+    assert list(table.columns) == [
+        "file",
+        "probability",
+        "logit",
+        "uncertainty",
+        "disagreement",
+        "unlike",
+        "flag",
+        *keys,
+    ]
     assert table["p_value"].between(0, 1, inclusive="right").all() and "known ones do" in capsys.readouterr().out
     for given in ([str(folder)], [checkpoint, last]):
         result = tmp_path / "results"
