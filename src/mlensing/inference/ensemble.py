@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 import mlensing
@@ -207,6 +207,6 @@ def _read_folder(folder: Path) -> _Folder:
         return _Folder.model_validate(json.loads(path.read_text()))
     except OSError as error:
         raise ContractError(folder, f"no {FILE} there", remedy) from error
-    except (ValidationError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         detail = "; ".join(str(error).splitlines()[:3])
         raise ContractError(path, f"not the index of an ensemble ({detail})", remedy) from error
