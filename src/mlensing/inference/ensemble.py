@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -167,7 +168,8 @@ def keys_of(checkpoints: Sequence[Checkpoint]) -> list[str]:
     for found in checkpoints:
         seed = found.config.get("seed")
         plain = found.path.stem if found.path.suffix == ".safetensors" else found.contract.name
-        base = plain if seed is None or found.path.suffix == ".safetensors" else f"{plain}-{seed}"
+        named = not isinstance(seed, int) or found.path.suffix == ".safetensors"
+        base = re.sub(r"[^\w.-]", "_", plain if named else f"{plain}-{seed}")  # it becomes the name of a file
         taken = [base, *(f"{base}-{i}" for i in range(2, len(checkpoints) + 2))]
         keys.append(next(key for key in taken if key not in keys))
     return keys

@@ -88,9 +88,13 @@ class Checkpoint:
     def with_contract(self, contract: ModelContract) -> Checkpoint:
         """The same weights under another contract, written to the same file, whole or not at all."""
         content = {**self.content, "contract": contract.model_dump_json(), "format": FORMAT}
+        changed = Checkpoint(self.path, contract, self.config, content)
+        if self.path.suffix == ".safetensors":
+            write_safetensors(self.path, changed)
+            return changed
         with replacing(self.path) as beside:
             torch.save(content, beside)
-        return Checkpoint(self.path, contract, self.config, content)
+        return changed
 
 
 def write_safetensors(path: str | Path, checkpoint: Checkpoint, *, half: bool = True) -> None:
@@ -204,6 +208,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             problem = f"its task is {raw.get('task')!r}, expected {' or '.join(TASKS)}"
             raise ContractError(path, problem, "Give a checkpoint of a lens finder.")
         contract = ModelContract.model_validate(raw)
+        if not isinstance(config, dict):
+            raise TypeError("its configuration is no table")
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         problem = f"its contract is not valid ({'; '.join(str(error).splitlines()[:4])})"
         raise ContractError(path, problem, "Train again with this version.") from error
