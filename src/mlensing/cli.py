@@ -111,7 +111,7 @@ def predict_verb(arguments: Sequence[str]) -> None:
 
     output, page, nonlenses, share = (options.pop(name) for name in ("output", "page", "nonlenses", "share"))
     require_writable(output)
-    predictor = Predictor.load(options.pop("checkpoint") or RELEASED, options.pop("device"))
+    predictor = Predictor.load(options.pop("checkpoint") or RELEASED, options.pop("device"), options.pop("backend"))
     dropout = Dropout(options.pop("uncertainty"), options.pop("passes"))
     table = predictor.predict(**options, dropout=dropout)
     if nonlenses:
@@ -146,6 +146,24 @@ def predict_parser() -> argparse.ArgumentParser:
     made.add_argument("--passes", type=int, default=20, help="of full dropout (default: %(default)s)")
     made.add_argument("--members", action="store_true", help="also a column logit_KEY for each member")
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    made.add_argument(
+        "--backend", choices=("torch", "onnx", "int8"), default="torch", help="what runs it (default: %(default)s)"
+    )
+    return made
+
+
+def export_verb(arguments: Sequence[str]) -> None:
+    """Write a finder, or an ensemble's members, as ONNX files, in int8 where that costs little."""
+    options = _options("export", arguments)
+    from mlensing.inference.export import export
+
+    print(*(f"wrote {path}" for path in export(**options)), sep="\n")
+
+
+def export_parser() -> Any:
+    """Options of ``export``."""
+    made = signature_parser("export", "mlensing.inference.export:export", skip=("checkpoint",))
+    made.add_argument("checkpoint", metavar="CHECKPOINT", help="a finder, or an ensemble's folder")
     return made
 
 
@@ -207,6 +225,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "evaluate": evaluate_verb,
     "ensemble": ensemble_verb,
     "predict": predict_verb,
+    "export": export_verb,
     "realism": realism_verb,
 }
 
@@ -230,6 +249,10 @@ EXAMPLES = {
         "my_images/ --output scores.csv --page ranking.html",
         "my_images/ --nonlenses my_random_galaxies/ --share 0.01",
         "a.fits b.png index.csv --survey cfhtls --prevalence 0.001 --output scores.parquet",
+    ],
+    "export": [
+        "best.ckpt --output model.onnx",
+        "my_ensemble/ --int8 true --mixture configs/release_sky.yaml",
     ],
     "realism": [
         "--real my_images/ --simulated configs/release_sky.yaml --survey cfhtls --classes nonlens",
@@ -307,6 +330,7 @@ PARSERS: dict[str, Callable[[], Any]] = {
     "evaluate": evaluate_parser,
     "ensemble": ensemble_parser,
     "predict": predict_parser,
+    "export": export_parser,
     "realism": realism_parser,
 }
 """The parser of each verb's options; made when asked for, because making it imports what the verb runs."""

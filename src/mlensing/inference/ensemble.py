@@ -23,6 +23,7 @@ import mlensing
 from mlensing.contract import BandStatistics, Fusion, ModelContract, Representation
 from mlensing.errors import ConfigError, ContractError
 from mlensing.evaluation.fusion import fuse, members_log_odds
+from mlensing.inference.backend import Backend, network_of
 from mlensing.inference.member import Dropout, Member, Views
 from mlensing.models.checkpoint import Checkpoint, read_checkpoint, write_safetensors
 from mlensing.provenance import write_json
@@ -91,30 +92,27 @@ class Ensemble:
         self.contract = shared_contract([member.contract for member in members], keys)
 
     @classmethod
-    def load(cls, path: str | Path | Sequence[str | Path] = RELEASED, device: str = "auto") -> Ensemble:
-        """The ensemble of a folder, of one checkpoint or of several.
+    def load(
+        cls,
+        path: str | Path | Sequence[str | Path] = RELEASED,
+        device: str = "auto",
+        backend: Backend = "torch",
+    ) -> Ensemble:
+        """The ensemble of a folder, of one checkpoint or of several; ``backend`` says what runs its networks.
 
         Raises:
             ContractError: files that are damaged, foreign, or do not fit together.
-            ConfigError: a device that is not there.
+            ConfigError: a device that is not there, or a backend that cannot be used.
         """
-        if not isinstance(path, str | Path):
-            if len(path) != 1:
-                found = [read_checkpoint(file) for file in path]
-                return cls([_member(*pair, device) for pair in zip(keys_of(found), found, strict=True)])
-            path = path[0]
-        if not Path(path).is_dir():
-            alone = read_checkpoint(path)
-            return cls([_member(keys_of([alone])[0], alone, device)])
-        said = _read_folder(Path(path))
-        files = [Path(path) / entry.file for entry in said.members]
-        for file, entry in zip(files, said.members, strict=True):
-            if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != entry.sha256:
-                problem = f"the member {entry.key} is missing, or not the file that was put there"
-                raise ContractError(file, problem, "Take the folder again from where it came.")
-        pairs = zip(files, said.members, strict=True)
-        members = [_member(entry.key, read_checkpoint(file), device) for file, entry in pairs]
-        return cls(members, said.fusion, said.selection)
+        if isinstance(path, str | Path) and Path(path).is_dir():
+            said, files = _read_folder(Path(path)), members_of(path)
+            members = [_member(key, read_checkpoint(file), device, backend) for key, file in files.items()]
+            return cls(members, said.fusion, said.selection)
+        if not isinstance(path, str | Path) and len(path) == 1:
+            return cls.load(path[0], device, backend)
+        found = [read_checkpoint(file) for file in ([path] if isinstance(path, str | Path) else path)]
+        pairs = zip(keys_of(found), found, strict=True)
+        return cls([_member(key, checkpoint, device, backend) for key, checkpoint in pairs])
 
     def score(
         self, image: Tensor, composite: Tensor, *, views: Views = 1, dropout: Dropout | None = None
@@ -198,8 +196,24 @@ def save_ensemble(
     write_json(folder / FILE, said.model_dump(mode="json"))
 
 
-def _member(key: str, found: Checkpoint, device: str) -> Member:
-    return Member(key, found.contract, found.network(), device)
+def members_of(folder: str | Path) -> dict[str, Path]:
+    """Files of an ensemble's members, by key.
+
+    Raises:
+        ContractError: no such folder, or a member that is not the file that was put there.
+    """
+    found = {}
+    for entry in _read_folder(Path(folder)).members:
+        file = Path(folder) / entry.file
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != entry.sha256:
+            problem = f"the member {entry.key} is missing, or not the file that was put there"
+            raise ContractError(file, problem, "Take the folder again from where it came.")
+        found[entry.key] = file
+    return found
+
+
+def _member(key: str, found: Checkpoint, device: str, backend: Backend) -> Member:
+    return Member(key, found.contract, network_of(found, backend), device)
 
 
 def _read_folder(folder: Path) -> _Folder:

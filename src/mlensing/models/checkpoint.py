@@ -98,7 +98,13 @@ class Checkpoint:
 
 
 def write_safetensors(path: str | Path, checkpoint: Checkpoint, *, half: bool = True) -> None:
-    """The network and its contract as ``.safetensors``, written whole or not at all; see ``models.safe``."""
+    """The network and its contract as ``.safetensors``, written whole or not at all; see ``models.safe``.
+
+    Raises:
+        ContractError: an ONNX file, whose tensors are those of a graph.
+    """
+    if "state_dict" not in checkpoint.content:
+        raise ContractError(checkpoint.path, "an ONNX file cannot become a checkpoint again", GIVE)
     content = {**checkpoint.content, "contract": checkpoint.contract.model_dump_json(), "format": FORMAT}
     write_content(path, {**content, "config": json.dumps(checkpoint.config, default=str)}, half=half)
 
@@ -111,8 +117,6 @@ def stamp(content: dict[str, Any], contract: ModelContract, config: Mapping[str,
 
 
 def _content(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ContractError(path, "there is no such checkpoint", GIVE)
     if path.suffix == ".safetensors":
         return _complete(read_content(path), path)
     try:
@@ -191,14 +195,30 @@ def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint on the CPU.
+    """Read a checkpoint on the CPU: ``.ckpt``, ``.safetensors`` or ``.onnx``, as its ending says.
 
     Raises:
         ContractError: no such file, not a checkpoint (corrupt, empty, foreign), of a newer format, of another
             task, or with an impossible contract.
+        ConfigError: an ONNX file, and the extra ``onnx`` is not installed.
     """
     path = Path(path)
+    if not path.is_file():
+        raise ContractError(path, "there is no such checkpoint", GIVE)
+    if path.suffix == ".onnx":
+        from mlensing.models.onnx_reader import read_onnx  # an extra
+
+        return read_onnx(path)
     content = _content(path)
+    return Checkpoint(path, *interpret(path, content), content)
+
+
+def interpret(path: Path, content: Mapping[str, Any]) -> tuple[ModelContract, dict[str, Any]]:
+    """Contract and configuration from the strings of a file.
+
+    Raises:
+        ContractError: of a newer format, of another task, or with an impossible contract.
+    """
     if not isinstance(content["format"], int) or content["format"] > FORMAT:
         problem = f"its format is {content['format']}, this version reads up to {FORMAT}"
         raise ContractError(path, problem, "Install a newer mlensing.")
@@ -207,13 +227,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         if raw.get("task") not in TASKS:
             problem = f"its task is {raw.get('task')!r}, expected {' or '.join(TASKS)}"
             raise ContractError(path, problem, "Give a checkpoint of a lens finder.")
-        contract = ModelContract.model_validate(raw)
         if not isinstance(config, dict):
             raise TypeError("its configuration is no table")
+        return ModelContract.model_validate(raw), config
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         problem = f"its contract is not valid ({'; '.join(str(error).splitlines()[:4])})"
         raise ContractError(path, problem, "Train again with this version.") from error
-    return Checkpoint(path, contract, config, content)
 
 
 def warm_start(net: nn.Module, path: str | Path) -> list[str]:
