@@ -33,8 +33,8 @@ from mlensing.simulate.mixture import Mixture
 BOUNDS = {"roc_auc": (-0.005, 0.005), "tpr_at_fpr_1e-2": (-0.02, math.inf), "ece": (-math.inf, 0.01)}
 """Change of a metric, int8 less float32, that is allowed.
 
-AUC: a third of what separates two seeds of one architecture here. Recall at a false-positive rate of 1 %: its own
-standard error with 400 lenses. ECE: a fifth of the 0.05 that a calibrated finder keeps below.
+AUC and recall at a false-positive rate of 1 %: below the standard error that they have themselves with 500 lenses and
+500 others (about 0.01 and 0.02). ECE: a fifth of the 0.05 that a calibrated finder keeps below.
 """
 EVERY, RANGES = 4, 512
 """Every fourth image, 512 at most, sets the ranges of the activations; their labels are not looked at."""

@@ -62,7 +62,7 @@ def _require_closed(path: Path, model: Any) -> None:
     tensors = list(_tensors(model))
     if any(t.data_location == TensorProto.EXTERNAL or t.external_data for t in tensors):
         raise ContractError(path, "its weights would be read from another file", REMEDY)
-    foreign = {n.domain for n in model.graph.node} | {o.domain for o in model.opset_import}
+    foreign = {n.domain for n in model.graph.node}
     nested = any(a.HasField("g") or a.graphs for n in model.graph.node for a in n.attribute)
     if model.functions or nested or model.graph.sparse_initializer or not foreign <= set(DOMAINS):
         raise ContractError(path, "its graph has more than plain operators of the ONNX standard", REMEDY)

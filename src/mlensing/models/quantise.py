@@ -50,7 +50,10 @@ def quantised(model: bytes, images: NDArray[np.float32]) -> bytes:
             calibrate_method=CalibrationMethod.MinMax,
             nodes_to_exclude=_after_features(load(str(folded))),
         )
-        return sealed(load(str(small)), found[1])
+        result = load(str(small))
+    for other in [o for o in result.opset_import if o.domain not in ("", "ai.onnx")]:
+        result.opset_import.remove(other)  # imported by onnxruntime, and used by no node
+    return sealed(result, found[1])
 
 
 def annotated(model: bytes, name: str, text: str) -> bytes:
