@@ -167,6 +167,44 @@ def export_parser() -> Any:
     return made
 
 
+def push_verb(arguments: Sequence[str]) -> None:
+    """Upload an ensemble to a model hub, with a card made of its reports."""
+    options = _options("push", arguments)
+    from mlensing.inference.hub import push
+
+    print(f"wrote {push(**options)}")
+
+
+def push_parser() -> argparse.ArgumentParser:
+    """Options of ``push``."""
+    made = _Parser(f"{PROGRAM} push", **_words("push", argparse.RawDescriptionHelpFormatter))
+    made.add_argument("folder", metavar="FOLDER", help="an ensemble's")
+    made.add_argument("repo_id", metavar="REPO_ID", help="of the hub, such as me/lens-finder")
+    made.add_argument("--report", help="report.json on simulated images, for the card (default: README.md in FOLDER)")
+    made.add_argument("--real_report", help="report.json on real images, for the card")
+    made.add_argument("--create", action="store_true", help="make the repository if it is not there")
+    made.add_argument("--private", action="store_true", help="of a repository that is created")
+    return made
+
+
+def pull_verb(arguments: Sequence[str]) -> None:
+    """Fetch an ensemble from a model hub, and check it."""
+    options = _options("pull", arguments)
+    from mlensing.inference.hub import pull
+
+    folder = pull(**options)
+    print(f"wrote {folder}; next: {PROGRAM} predict my_images/ --checkpoint {folder}")
+
+
+def pull_parser() -> argparse.ArgumentParser:
+    """Options of ``pull``."""
+    made = _Parser(f"{PROGRAM} pull", **_words("pull", argparse.RawDescriptionHelpFormatter))
+    made.add_argument("repo_id", metavar="REPO_ID", help="of the hub, such as me/lens-finder")
+    made.add_argument("--output_dir", required=True, help="folder to write")
+    made.add_argument("--revision", help="branch, tag or commit (default: the newest)")
+    return made
+
+
 def _ranking_page(table: Any, page: str, predictor: Any, options: dict[str, Any]) -> None:
     """A page of the best candidates of a table of scores."""
     from mlensing.data.gather import gather
@@ -226,6 +264,8 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "ensemble": ensemble_verb,
     "predict": predict_verb,
     "export": export_verb,
+    "push": push_verb,
+    "pull": pull_verb,
     "realism": realism_verb,
 }
 
@@ -254,6 +294,8 @@ EXAMPLES = {
         "best.ckpt --output model.onnx",
         "my_ensemble/ --int8 true --mixture configs/release_sky.yaml",
     ],
+    "push": ["my_ensemble/ me/lens-finder --report results/evaluation/report.json --create"],
+    "pull": ["me/lens-finder --output_dir my_ensemble"],
     "realism": [
         "--real my_images/ --simulated configs/release_sky.yaml --survey cfhtls --classes nonlens",
         "--simulated configs/release_sky.yaml --survey legacy --output_dir pictures",
@@ -331,6 +373,8 @@ PARSERS: dict[str, Callable[[], Any]] = {
     "ensemble": ensemble_parser,
     "predict": predict_parser,
     "export": export_parser,
+    "push": push_parser,
+    "pull": pull_parser,
     "realism": realism_parser,
 }
 """The parser of each verb's options; made when asked for, because making it imports what the verb runs."""

@@ -196,6 +196,15 @@ def save_ensemble(
     write_json(folder / FILE, said.model_dump(mode="json"))
 
 
+def named_in(folder: str | Path) -> list[str]:
+    """Names of the files that an ensemble's index asks for: plain names of safetensors, which may not be there yet.
+
+    Raises:
+        ContractError: no such index, or one that names other files.
+    """
+    return [entry.file for entry in _read_folder(Path(folder)).members]
+
+
 def members_of(folder: str | Path) -> dict[str, Path]:
     """Files of an ensemble's members, by key.
 

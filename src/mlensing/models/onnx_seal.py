@@ -21,8 +21,8 @@ def _seal(content: bytes) -> bytes:
     from onnx import ModelProto, StringStringEntryProto
 
     entry = StringStringEntryProto(key="sha256", value=hashlib.sha256(content).hexdigest())
-    content: bytes = ModelProto(metadata_props=[entry]).SerializeToString()
-    return content
+    seal: bytes = ModelProto(metadata_props=[entry]).SerializeToString()
+    return seal
 
 
 def opened(content: bytes) -> tuple[Any, dict[str, str]] | None:
