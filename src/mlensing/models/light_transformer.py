@@ -24,6 +24,7 @@ PAIR, PLACE = 5, 4
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(mode=False)  # what is kept serves trainings too
 def polar_geometry(rows: int, columns: int) -> tuple[Tensor, Tensor]:
     """Where tokens stand about the middle of the image, and how pairs of them lie to each other.
 
