@@ -11,20 +11,19 @@ import json
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mlensing.contract import ModelContract
 from mlensing.errors import ContractError
 from mlensing.models import build
-from mlensing.models.safe import read_content, write_content
+from mlensing.models.domain import Domain
+from mlensing.models.safe import read_content, read_tensors, write_content
 from mlensing.provenance import replacing
 
 FORMAT = 2
@@ -73,6 +72,15 @@ class Checkpoint:
         if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
             raise ContractError(self.path, "some of its weights are not finite numbers", remedy)
         return net.requires_grad_(requires_grad=True).eval()
+
+    def domain(self) -> Domain | None:
+        """What the network was trained on, if the file says."""
+        return Domain.of(self.content["state_dict"])
+
+    def with_domain(self, domain: Domain) -> Checkpoint:
+        """The same checkpoint with another domain, in memory."""
+        state = {**self.content["state_dict"], **domain.state()}
+        return replace(self, content={**self.content, "state_dict": state})
 
     def with_contract(self, contract: ModelContract) -> Checkpoint:
         """The same weights under another contract, written to the same file, whole or not at all."""
@@ -159,7 +167,7 @@ def warm_start(net: nn.Module, path: str | Path) -> list[str]:
     """Copy into ``net`` the weights of a checkpoint or of a bare ``state_dict`` that fit by name and shape.
 
     Public weights of torchvision and timm load this way, the head and (for other than three bands) the first layer
-    aside. A network with a method ``adapt`` is asked first to bring them to its own sizes.
+    aside. A network with a method ``adapt`` is asked first to bring a state to its own sizes.
 
     Returns:
         names of the network's tensors that kept their own values.
@@ -169,25 +177,9 @@ def warm_start(net: nn.Module, path: str | Path) -> list[str]:
     """
     path = Path(path)
     remedy = "Give a checkpoint or a state_dict (torch.save, safetensors) of the same architecture, width and stem."
-    if not path.is_file():
-        raise ContractError(path, "there are no such weights", remedy)
-    try:
-        safe = path.suffix == ".safetensors"
-        content = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        SafetensorError,
-    ) as error:
-        raise ContractError(path, "not readable as weights", remedy) from error
-    given = content.get("state_dict", content) if isinstance(content, dict) else {}
-    given = {str(key).removeprefix(PREFIX): value for key, value in given.items()}
+    given = _weights(path, remedy)
     adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = getattr(net, "adapt", None)
-    given = adapt({key: value for key, value in given.items() if isinstance(value, Tensor)}) if adapt else given
+    given = adapt(given) if adapt else given
     own = net.state_dict()
     fitting = {key: given[key] for key in own if _same_shape(own[key], given.get(key))}
     if not any(key.endswith("weight") for key in fitting):
@@ -196,5 +188,19 @@ def warm_start(net: nn.Module, path: str | Path) -> list[str]:
     return sorted(own.keys() - fitting.keys())
 
 
-def _same_shape(own: Tensor, given: object) -> bool:
-    return isinstance(given, Tensor) and own.shape == given.shape
+def _weights(path: Path, remedy: str) -> dict[str, Tensor]:
+    """Tensors by the network's own names, of any file that holds weights."""
+    if not path.is_file():
+        raise ContractError(path, "there are no such weights", remedy)
+    try:
+        safe = path.suffix == ".safetensors"
+        content: Any = read_tensors(path)[1] if safe else torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise ContractError(path, "not readable as weights", remedy) from error
+    given = content.get("state_dict", content) if isinstance(content, dict) else {}
+    named = {str(key).removeprefix(PREFIX): value for key, value in given.items()}
+    return {key: value for key, value in named.items() if isinstance(value, Tensor)}
+
+
+def _same_shape(own: Tensor, given: Tensor | None) -> bool:
+    return given is not None and own.shape == given.shape

@@ -56,11 +56,11 @@ def _stored(tensor: Tensor, *, half: bool) -> Tensor:
     return (tensor.half() if shrunk else tensor).contiguous().clone()
 
 
-def read_content(path: Path) -> dict[str, Any]:
-    """What ``write_content`` wrote, as ``torch.load`` gives a checkpoint.
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Strings and tensors of any safetensors file.
 
     Raises:
-        ContractError: damaged, or not such a file.
+        ContractError: not readable as one.
     """
     try:
         with safe_open(path, framework="pt") as opened:
@@ -69,6 +69,16 @@ def read_content(path: Path) -> dict[str, Any]:
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or ["no content"])[0][:120]
         raise ContractError(path, f"not a readable safetensors file ({reason})", REMEDY) from error
+    return words, tensors
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """What ``write_content`` wrote, as ``torch.load`` gives a checkpoint.
+
+    Raises:
+        ContractError: damaged, or not such a file.
+    """
+    words, tensors = read_tensors(path)
     if digest(tensors) != words.get("sha256"):
         problem = "its tensors are not those that were written: the file is damaged, or not one of ours"
         raise ContractError(path, problem, REMEDY)
