@@ -140,5 +140,5 @@ def test_warm_start_from_nothing_that_fits_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ContractError, match="no such weights"):
         warm_start(net, tmp_path / "y.pth")
     for ending in ("pth", "safetensors"):
-        with pytest.raises(ContractError, match="not (a )?readable"):
+        with pytest.raises(ContractError, match=r"not (a )?readable"):
             warm_start(net, broken(tmp_path / f"z.{ending}", "text"))
