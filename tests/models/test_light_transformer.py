@@ -63,9 +63,7 @@ def test_the_bias_moves_attention_and_can_be_left_out() -> None:
     torch.testing.assert_close(biased(image), plain(image))
 
 
-@pytest.mark.parametrize(
-    "options", [{"dim": 18}, {"heads": 5}, {"depth": 0}, {"inner_dropout": 1}, {"dropout": -0.1}]
-)
+@pytest.mark.parametrize("options", [{"dim": 18}, {"heads": 5}, {"depth": 0}, {"inner_dropout": 1}, {"dropout": -0.1}])
 def test_impossible_options_are_errors(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="impossible"):
         build("light_transformer", make_contract(), **options)
