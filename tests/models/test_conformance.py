@@ -68,6 +68,20 @@ def test_a_checkpoint_builds_it_without_memory_first(name: str) -> None:
     assert torch.equal(net(image), other(image))
 
 
+def test_it_learns_after_it_has_predicted(name: str) -> None:
+    """Nothing that inference mode made is kept: autograd refuses such tensors."""
+    net, image = build(name, make_contract(size=48), **SMALL[name]), torch.randn(2, 3, 48, 48)
+    with torch.inference_mode():
+        net(image)
+    net(image).sum().backward()
+
+
+def test_it_exports_for_any_batch_and_stays_as_it_is(name: str) -> None:
+    net, image = build(name, make_contract(size=72), **SMALL[name]).eval(), torch.randn(5, 3, 72, 72)
+    program = torch.export.export(net, (image[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False)
+    torch.testing.assert_close(program.module()(image), net(image), rtol=1e-4, atol=1e-5)
+
+
 def test_a_prediction_does_not_depend_on_batch_mates(name: str) -> None:
     net = build(name, make_contract(), **SMALL[name]).eval()
     image = torch.randn(5, 3, 64, 64)
