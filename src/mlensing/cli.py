@@ -114,7 +114,7 @@ def predict_verb(arguments: Sequence[str]) -> None:
 
     output, page, nonlenses, share = (options.pop(name) for name in ("output", "page", "nonlenses", "share"))
     require_writable(output)
-    predictor = Predictor.load(options.pop("checkpoint") or RELEASED, options.pop("device"))
+    predictor = Predictor.load(options.pop("checkpoint") or RELEASED, options.pop("device"), options.pop("backend"))
     dropout = Dropout(options.pop("uncertainty"), options.pop("passes"))
     table = predictor.predict(**options, dropout=dropout)
     if nonlenses:
@@ -147,6 +147,62 @@ def predict_parser() -> argparse.ArgumentParser:
     made.add_argument("--passes", type=int, default=20, help="of full dropout (default: %(default)s)")
     made.add_argument("--members", action="store_true", help="also a column logit_KEY for each member")
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    made.add_argument(
+        "--backend", choices=("torch", "onnx", "int8"), default="torch", help="what runs it (default: %(default)s)"
+    )
+    return made
+
+
+def export_verb(arguments: Sequence[str]) -> None:
+    """Write a finder, or an ensemble's members, as ONNX files, in int8 where that costs little."""
+    options = _options("export", arguments)
+    from mlensing.inference.export import export
+
+    print(*(f"wrote {path}" for path in export(**options)), sep="\n")
+
+
+def export_parser() -> Any:
+    """Options of ``export``."""
+    made = signature_parser("export", "mlensing.inference.export:export", skip=("checkpoint",))
+    made.add_argument("checkpoint", metavar="CHECKPOINT", help="a finder, or an ensemble's folder")
+    return made
+
+
+def push_verb(arguments: Sequence[str]) -> None:
+    """Upload an ensemble to a model hub, with a card made of its reports."""
+    options = _options("push", arguments)
+    from mlensing.inference.hub import push
+
+    print(f"wrote {push(**options)}")
+
+
+def push_parser() -> argparse.ArgumentParser:
+    """Options of ``push``."""
+    made = _Parser(f"{PROGRAM} push", **_words("push", argparse.RawDescriptionHelpFormatter))
+    made.add_argument("folder", metavar="FOLDER", help="an ensemble's")
+    made.add_argument("repo_id", metavar="REPO_ID", help="of the hub, such as me/lens-finder")
+    made.add_argument("--report", help="report.json on simulated images, for the card (default: README.md in FOLDER)")
+    made.add_argument("--real_report", help="report.json on real images, for the card")
+    made.add_argument("--create", action="store_true", help="make the repository if it is not there")
+    made.add_argument("--private", action="store_true", help="of a repository that is created")
+    return made
+
+
+def pull_verb(arguments: Sequence[str]) -> None:
+    """Fetch an ensemble from a model hub, and check it."""
+    options = _options("pull", arguments)
+    from mlensing.inference.hub import pull
+
+    folder = pull(**options)
+    print(f"wrote {folder}; next: {PROGRAM} predict my_images/ --checkpoint {folder}")
+
+
+def pull_parser() -> argparse.ArgumentParser:
+    """Options of ``pull``."""
+    made = _Parser(f"{PROGRAM} pull", **_words("pull", argparse.RawDescriptionHelpFormatter))
+    made.add_argument("repo_id", metavar="REPO_ID", help="of the hub, such as me/lens-finder")
+    made.add_argument("--output_dir", required=True, help="folder to write")
+    made.add_argument("--revision", help="branch, tag or commit (default: the newest)")
     return made
 
 
@@ -208,6 +264,9 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "evaluate": evaluate_verb,
     "ensemble": ensemble_verb,
     "predict": predict_verb,
+    "export": export_verb,
+    "push": push_verb,
+    "pull": pull_verb,
     "realism": realism_verb,
 }
 
@@ -232,6 +291,12 @@ EXAMPLES = {
         "my_images/ --nonlenses my_random_galaxies/ --share 0.01",
         "a.fits b.png index.csv --survey cfhtls --prevalence 0.001 --output scores.parquet",
     ],
+    "export": [
+        "best.ckpt --output model.onnx",
+        "my_ensemble/ --int8 true --mixture configs/release_sky.yaml",
+    ],
+    "push": ["my_ensemble/ me/lens-finder --report results/evaluation/report.json --create"],
+    "pull": ["me/lens-finder --output_dir my_ensemble"],
     "realism": [
         "--real my_images/ --simulated configs/release_sky.yaml --survey cfhtls --classes nonlens",
         "--simulated configs/release_sky.yaml --survey legacy --output_dir pictures",
@@ -308,6 +373,9 @@ PARSERS: dict[str, Callable[[], Any]] = {
     "evaluate": evaluate_parser,
     "ensemble": ensemble_parser,
     "predict": predict_parser,
+    "export": export_parser,
+    "push": push_parser,
+    "pull": pull_parser,
     "realism": realism_parser,
 }
 """The parser of each verb's options; made when asked for, because making it imports what the verb runs."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -24,9 +24,9 @@ CHANNELS = ("blue", "green", "red")
 class BandStatistics(BaseModel):
     """Per-band mean and standard deviation of the stretched training split."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     mean: tuple[float, ...]
-    std: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
 
 
 class Calibration(BaseModel):
@@ -37,7 +37,7 @@ class Calibration(BaseModel):
         parameters: T; a, b, c; or the slope beyond the knots, the knots and their log-odds.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     kind: Literal["temperature", "beta", "isotonic"] = "temperature"
     parameters: tuple[float, ...] = (1.0,)
 
@@ -64,7 +64,7 @@ class Fusion(BaseModel):
         calibration: of the fused logit.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     rule: Literal["mean", "inverse_variance", "calibrated_mean", "stacked"] = "mean"
     weights: tuple[float, ...] = ()
     calibration: Calibration = Calibration()
@@ -94,7 +94,7 @@ class ModelContract(BaseModel):
         version: version of mlensing that trained it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)

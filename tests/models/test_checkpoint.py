@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.models.test_conformance import SMALL
 
 from mlensing.contract import BandStatistics, Calibration, ModelContract
 from mlensing.errors import ContractError
 from mlensing.models import build
-from mlensing.models.checkpoint import FORMAT, read_checkpoint, stamp, warm_start
+from mlensing.models.checkpoint import FORMAT, Checkpoint, read_checkpoint, stamp, warm_start, write_safetensors
 
 OPTIONS = {"width": 4}
 
@@ -51,6 +52,44 @@ def test_another_contract_can_be_put_in(tmp_path: Path) -> None:
     calibrated = make_contract().model_copy(update={"calibration": calibration})
     read_checkpoint(path).with_contract(calibrated)
     assert read_checkpoint(path).contract.calibration == calibration
+
+
+def as_checkpoint(path: Path) -> Checkpoint:
+    return read_checkpoint(write(path, make_content()))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_safetensors_hold_the_same_finder(tmp_path: Path, half: bool) -> None:
+    given = as_checkpoint(tmp_path / "a.ckpt")
+    write_safetensors(tmp_path / "a.safetensors", given, half=half)
+    found = read_checkpoint(tmp_path / "a.safetensors")
+    assert (found.contract, found.config) == (given.contract, given.config)
+    image = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    expected, logit = given.network()(image), found.network()(image)
+    assert (logit - expected).abs().max() <= (2e-2 * expected.abs().max() if half else 0.0)
+    assert all(weight.dtype == torch.float32 for weight in found.network().parameters())
+
+
+def test_half_precision_spares_norms_domains_and_what_overflows(tmp_path: Path) -> None:
+    given = as_checkpoint(tmp_path / "a.ckpt")
+    state = given.content["state_dict"]
+    state |= {"domain.matrix": torch.full((2, 2), 1 / 3), "net.fc.weight": torch.full((1, 32), 1e6)}
+    state["net.bn1.running_var"] = torch.full((4,), 1 / 3)
+    write_safetensors(tmp_path / "a.safetensors", given)
+    found = read_checkpoint(tmp_path / "a.safetensors").content["state_dict"]
+    for name in ("domain.matrix", "net.fc.weight", "net.bn1.running_var"):
+        assert torch.equal(found[name], state[name])
+    assert not torch.equal(found["net.conv1.weight"], state["net.conv1.weight"])
+
+
+def test_every_architecture_comes_out_of_its_file_whole(tmp_path: Path, name: str) -> None:
+    """Built without memory, then filled: nothing may be left empty."""
+    contract = make_contract().model_copy(update={"name": name, "options": SMALL[name]})
+    content = make_content(contract)
+    net = read_checkpoint(write(tmp_path / "a.ckpt", content)).network()
+    assert not any(tensor.is_meta for tensor in [*net.parameters(), *net.buffers()])
+    assert all(weight.requires_grad for weight in net.parameters())
+    assert torch.isfinite(net(torch.randn(2, 3, 64, 64))).all()
 
 
 class Trap:
@@ -139,5 +178,6 @@ def test_warm_start_from_nothing_that_fits_is_an_error(tmp_path: Path) -> None:
         warm_start(net, write(tmp_path / "x.pth", {"a": torch.zeros(2)}))
     with pytest.raises(ContractError, match="no such weights"):
         warm_start(net, tmp_path / "y.pth")
-    with pytest.raises(ContractError, match="not readable"):
-        warm_start(net, broken(tmp_path / "z.pth", "text"))
+    for ending in ("pth", "safetensors"):
+        with pytest.raises(ContractError, match=r"not (a )?readable"):
+            warm_start(net, broken(tmp_path / f"z.{ending}", "text"))

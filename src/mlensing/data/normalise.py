@@ -114,11 +114,11 @@ class Normaliser(nn.Module):
     def __init__(self, contract: ModelContract) -> None:
         super().__init__()
         self.softening = contract.softening
-        unknown = BandStatistics(mean=(float("nan"),) * len(contract.bands), std=(1.0,) * len(contract.bands))
-        stats = [contract.statistics.get(kind, unknown) for kind in KINDS]
+        known = [contract.statistics.get(kind) for kind in KINDS]
+        unknown = (float("nan"),) * len(contract.bands)
         # The contract carries these numbers; a second copy among the weights could only disagree with it.
-        self.register_buffer("mean", torch.tensor([s.mean for s in stats]), persistent=False)
-        self.register_buffer("std", torch.tensor([s.std for s in stats]), persistent=False)
+        self.register_buffer("mean", torch.tensor([s.mean if s else unknown for s in known]), persistent=False)
+        self.register_buffer("std", torch.tensor([s.std if s else unknown for s in known]), persistent=False)
 
     def forward(self, image: Tensor, composite: Tensor) -> Tensor:
         """Normalised image [B, C, H, W] of raw ``image`` [B, C, H, W] and ``composite`` [B] bool."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mlensing.errors import ConfigError
+from mlensing.models.onnx_network import OnnxNetwork
 
 
 def head_dropout(features: Tensor, head: nn.Linear, dropout: float) -> tuple[Tensor, Tensor]:
@@ -43,10 +44,13 @@ def full_dropout(net: nn.Module, pixels: Tensor, *, passes: int, seed: int = 0) 
         seed: of the draws; torch's own state is left alone.
 
     Raises:
-        ConfigError: fewer than two passes.
+        ConfigError: fewer than two passes, or a network whose graph cannot drop.
     """
     if passes < 2:
         raise ConfigError("passes", f"expected 2 or more, got {passes}", "Take 20.")
+    if isinstance(net, OnnxNetwork):
+        problem = "the graph of an ONNX file has no dropout but before its head"
+        raise ConfigError("uncertainty", problem, "Take --uncertainty head, or --backend torch with a checkpoint.")
     devices = [pixels.device] if pixels.device.type == "cuda" else []
     with torch.random.fork_rng(devices), _dropping(net):
         torch.manual_seed(seed)

@@ -9,19 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 import mlensing
 from mlensing.contract import BandStatistics, Fusion, ModelContract, Representation
 from mlensing.errors import ConfigError, ContractError
 from mlensing.evaluation.fusion import fuse, members_log_odds
+from mlensing.inference.backend import Backend, network_of
 from mlensing.inference.member import Dropout, Member, MemberScores, Views
 from mlensing.models.checkpoint import Checkpoint, read_checkpoint, write_safetensors
 from mlensing.provenance import write_json
@@ -91,30 +93,27 @@ class Ensemble:
         self.contract = shared_contract([member.contract for member in members], keys)
 
     @classmethod
-    def load(cls, path: str | Path | Sequence[str | Path] = RELEASED, device: str = "auto") -> Ensemble:
-        """The ensemble of a folder, of one checkpoint or of several.
+    def load(
+        cls,
+        path: str | Path | Sequence[str | Path] = RELEASED,
+        device: str = "auto",
+        backend: Backend = "torch",
+    ) -> Ensemble:
+        """The ensemble of a folder, of one checkpoint or of several; ``backend`` says what runs its networks.
 
         Raises:
             ContractError: files that are damaged, foreign, or do not fit together.
-            ConfigError: a device that is not there.
+            ConfigError: a device that is not there, or a backend that cannot be used.
         """
-        if not isinstance(path, str | Path):
-            if len(path) != 1:
-                found = [read_checkpoint(file) for file in path]
-                return cls([_member(*pair, device) for pair in zip(keys_of(found), found, strict=True)])
-            path = path[0]
-        if not Path(path).is_dir():
-            alone = read_checkpoint(path)
-            return cls([_member(keys_of([alone])[0], alone, device)])
-        said = _read_folder(Path(path))
-        files = [Path(path) / entry.file for entry in said.members]
-        for file, entry in zip(files, said.members, strict=True):
-            if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != entry.sha256:
-                problem = f"the member {entry.key} is missing, or not the file that was put there"
-                raise ContractError(file, problem, "Take the folder again from where it came.")
-        pairs = zip(files, said.members, strict=True)
-        members = [_member(entry.key, read_checkpoint(file), device) for file, entry in pairs]
-        return cls(members, said.fusion, said.selection)
+        if isinstance(path, str | Path) and Path(path).is_dir():
+            said, files = _read_folder(Path(path)), members_of(path)
+            members = [_member(key, read_checkpoint(file), device, backend) for key, file in files.items()]
+            return cls(members, said.fusion, said.selection)
+        if not isinstance(path, str | Path) and len(path) == 1:
+            return cls.load(path[0], device, backend)
+        found = [read_checkpoint(file) for file in ([path] if isinstance(path, str | Path) else path)]
+        pairs = zip(keys_of(found), found, strict=True)
+        return cls([_member(key, checkpoint, device, backend) for key, checkpoint in pairs])
 
     def score(
         self, image: Tensor, composite: Tensor, *, views: Views = 1, dropout: Dropout | None = None
@@ -174,7 +173,8 @@ def keys_of(checkpoints: Sequence[Checkpoint]) -> list[str]:
     for found in checkpoints:
         seed = found.config.get("seed")
         plain = found.path.stem if found.path.suffix == ".safetensors" else found.contract.name
-        base = plain if seed is None or found.path.suffix == ".safetensors" else f"{plain}-{seed}"
+        named = not isinstance(seed, int) or found.path.suffix == ".safetensors"
+        base = re.sub(r"[^\w.-]", "_", plain if named else f"{plain}-{seed}")  # it becomes the name of a file
         taken = [base, *(f"{base}-{i}" for i in range(2, len(checkpoints) + 2))]
         keys.append(next(key for key in taken if key not in keys))
     return keys
@@ -203,8 +203,33 @@ def save_ensemble(
     write_json(folder / FILE, said.model_dump(mode="json"))
 
 
-def _member(key: str, found: Checkpoint, device: str) -> Member:
-    return Member(key, found.contract, found.network(), device, found.domain())
+def named_in(folder: str | Path) -> list[str]:
+    """Names of the files that an ensemble's index asks for: plain names of safetensors, which may not be there yet.
+
+    Raises:
+        ContractError: no such index, or one that names other files.
+    """
+    return [entry.file for entry in _read_folder(Path(folder)).members]
+
+
+def members_of(folder: str | Path) -> dict[str, Path]:
+    """Files of an ensemble's members, by key.
+
+    Raises:
+        ContractError: no such folder, or a member that is not the file that was put there.
+    """
+    found = {}
+    for entry in _read_folder(Path(folder)).members:
+        file = Path(folder) / entry.file
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != entry.sha256:
+            problem = f"the member {entry.key} is missing, or not the file that was put there"
+            raise ContractError(file, problem, "Take the folder again from where it came.")
+        found[entry.key] = file
+    return found
+
+
+def _member(key: str, found: Checkpoint, device: str, backend: Backend) -> Member:
+    return Member(key, found.contract, network_of(found, backend), device, found.domain())
 
 
 def _read_folder(folder: Path) -> _Folder:
@@ -214,6 +239,6 @@ def _read_folder(folder: Path) -> _Folder:
         return _Folder.model_validate(json.loads(path.read_text()))
     except OSError as error:
         raise ContractError(folder, f"no {FILE} there", remedy) from error
-    except (ValidationError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         detail = "; ".join(str(error).splitlines()[:3])
         raise ContractError(path, f"not the index of an ensemble ({detail})", remedy) from error

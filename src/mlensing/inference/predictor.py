@@ -24,6 +24,7 @@ from mlensing.data.gather import Item, gather, read_item
 from mlensing.errors import ConfigError, ContractError, MLensingError
 from mlensing.evaluation.calibration import shift_prevalence, sigmoid
 from mlensing.evaluation.curves import LENS
+from mlensing.inference.backend import Backend
 from mlensing.inference.ensemble import RELEASED, Ensemble, EnsembleScores
 from mlensing.inference.inputs import Pixels, fit_to
 from mlensing.inference.member import Dropout, Views
@@ -49,14 +50,19 @@ class Predictor:
         self.ensemble, self.contract = ensemble, ensemble.contract
 
     @classmethod
-    def load(cls, path: str | Path | Sequence[str | Path] = RELEASED, device: str = "auto") -> Predictor:
+    def load(
+        cls,
+        path: str | Path | Sequence[str | Path] = RELEASED,
+        device: str = "auto",
+        backend: Backend = "torch",
+    ) -> Predictor:
         """The predictor of a checkpoint, of several, or of an ensemble's folder; the released one if none is named.
 
         Raises:
             ContractError: files that are not finders of ours.
-            ConfigError: a device that is not there.
+            ConfigError: a device that is not there, or a backend that cannot be used.
         """
-        return cls(Ensemble.load(path, device))
+        return cls(Ensemble.load(path, device, backend))
 
     def predict(
         self,

@@ -16,22 +16,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from mlensing.contract import ModelContract
-from mlensing.errors import ContractError
+from mlensing.errors import ConfigError, ContractError
 from mlensing.models import build
 from mlensing.models.domain import Domain
-from mlensing.models.safe import read_content, read_tensors, write_content
+from mlensing.models.safe import PREFIX, read_content, read_tensors, write_content
 from mlensing.provenance import replacing
 
 FORMAT = 2
 """Rises when older versions of mlensing could not read a new file."""
 LARGEST = 4096
 """No whole-number option of an architecture is larger; a file that says otherwise would only exhaust the machine."""
+REMEDY = "Train again, or take the file it came from."
+GIVE = "Give a best.ckpt or last.ckpt that `mlensing train` wrote."
+UNREADABLE = (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError)
+"""What torch and zipfile raise where the file is none of PyTorch's."""
+GARBLED = (LookupError, AttributeError, TypeError, AssertionError)
+"""What torch raises besides where the list of tensors in it makes no sense."""
 TASKS = ("classification",)
-PREFIX = "net."
 
 
 @dataclass(frozen=True)
@@ -54,28 +58,37 @@ class Checkpoint:
         """The trained network, in evaluation mode.
 
         Raises:
-            ContractError: weights that are not those of the architecture the contract names.
+            ContractError: weights that are not those of the architecture the contract names, or not finite.
         """
-        state, remedy = self.content["state_dict"], "Train again, or take the file it came from."
-        weights = {key.removeprefix(PREFIX): state[key].clone() for key in state if key.startswith(PREFIX)}
-        if not all(isinstance(value, (bool, int, float, str)) for value in self.contract.options.values()):
-            raise ContractError(self.path, "its options are not plain values", remedy)
-        if max((abs(v) for v in self.contract.options.values() if isinstance(v, int)), default=0) > LARGEST:
-            raise ContractError(self.path, f"its network has options above {LARGEST}", remedy)
+        state = self.content["state_dict"]
+        weights = {key.removeprefix(PREFIX): _single(state[key]) for key in state if key.startswith(PREFIX)}
+        net = self._frame()
+        wrong = _misfit(net.state_dict(), weights)
+        if wrong:
+            raise ContractError(self.path, f"its weights are not those of {self.contract.name} ({wrong})", REMEDY)
+        broken = [key for key, value in weights.items() if not bool(torch.isfinite(value).all())]
+        if broken:
+            raise ContractError(self.path, f"its weights are not finite numbers ({broken[0]})", REMEDY)
+        net.load_state_dict(weights, assign=True)
+        return net.eval()
+
+    def _frame(self) -> nn.Module:
+        """The network without memory: what a file asks for may be more than what it holds."""
+        options = self.contract.options.values()
+        if not all(isinstance(value, (bool, int, float, str)) for value in options):
+            raise ContractError(self.path, "its options are not plain values", REMEDY)
+        if any(isinstance(value, (int, float)) and not abs(value) <= LARGEST for value in options):
+            raise ContractError(self.path, f"its network has options above {LARGEST}", REMEDY)
         try:
-            with torch.device("meta"):  # without memory: what the file asks for may not be what it holds
-                net = build(self.contract.name, self.contract, **self.contract.options)
-            net.load_state_dict(weights, assign=True)
-        except (RuntimeError, TypeError) as error:
-            problem = f"its weights are not those of {self.contract.name} ({str(error).splitlines()[-1].strip()})"
-            raise ContractError(self.path, problem, remedy) from error
-        if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
-            raise ContractError(self.path, "some of its weights are not finite numbers", remedy)
-        return net.requires_grad_(requires_grad=True).eval()
+            with torch.device("meta"):
+                return build(self.contract.name, self.contract, **self.contract.options)
+        except (ConfigError, RuntimeError, TypeError, ValueError) as error:
+            problem = f"its network cannot be built ({str(error).splitlines()[0].rstrip('.')})"
+            raise ContractError(self.path, problem, REMEDY) from error
 
     def domain(self) -> Domain | None:
         """What the network was trained on, if the file says."""
-        return Domain.of(self.content["state_dict"])
+        return Domain.of(self.content.get("state_dict", {}))  # an ONNX file has none
 
     def with_domain(self, domain: Domain) -> Checkpoint:
         """The same checkpoint with another domain, in memory."""
@@ -85,13 +98,23 @@ class Checkpoint:
     def with_contract(self, contract: ModelContract) -> Checkpoint:
         """The same weights under another contract, written to the same file, whole or not at all."""
         content = {**self.content, "contract": contract.model_dump_json(), "format": FORMAT}
+        changed = Checkpoint(self.path, contract, self.config, content)
+        if self.path.suffix == ".safetensors":
+            write_safetensors(self.path, changed)
+            return changed
         with replacing(self.path) as beside:
             torch.save(content, beside)
-        return Checkpoint(self.path, contract, self.config, content)
+        return changed
 
 
 def write_safetensors(path: str | Path, checkpoint: Checkpoint, *, half: bool = True) -> None:
-    """The network and its contract as ``.safetensors``, written whole or not at all; see ``models.safe``."""
+    """The network and its contract as ``.safetensors``, written whole or not at all; see ``models.safe``.
+
+    Raises:
+        ContractError: an ONNX file, whose tensors are those of a graph.
+    """
+    if "state_dict" not in checkpoint.content:
+        raise ContractError(checkpoint.path, "an ONNX file cannot become a checkpoint again", GIVE)
     content = {**checkpoint.content, "contract": checkpoint.contract.model_dump_json(), "format": FORMAT}
     write_content(path, {**content, "config": json.dumps(checkpoint.config, default=str)}, half=half)
 
@@ -104,31 +127,73 @@ def stamp(content: dict[str, Any], contract: ModelContract, config: Mapping[str,
 
 
 def _content(path: Path) -> dict[str, Any]:
-    remedy = "Give a best.ckpt or last.ckpt that `mlensing train` wrote."
-    if not path.is_file():
-        raise ContractError(path, "there is no such checkpoint", remedy)
     if path.suffix == ".safetensors":
-        return _complete(read_content(path), path, remedy)
+        return _complete(read_content(path), path)
     try:
+        with zipfile.ZipFile(path) as opened:
+            damaged = _damaged(opened, path.stat().st_size)
+        if damaged:
+            raise ContractError(path, f"not a readable checkpoint ({damaged})", GIVE)
         content = torch.load(path, map_location="cpu", weights_only=True)
-        damaged = zipfile.ZipFile(path).testzip() if zipfile.is_zipfile(path) else None  # torch.load looks at no CRC
-    except pickle.UnpicklingError as error:  # torch's own words here advise to switch the protection off
+    except (pickle.UnpicklingError, *GARBLED) as error:  # torch's own words here advise to switch the protection off
         problem = "not a readable checkpoint (no PyTorch file, or one that holds more than tensors and plain values)"
-        raise ContractError(path, problem, remedy) from error
-    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise ContractError(path, problem, GIVE) from error
+    except UNREADABLE as error:
         reason = (str(error).splitlines() or ["no content"])[0][:120]
-        raise ContractError(path, f"not a readable checkpoint ({reason})", remedy) from error
-    if damaged is not None:
-        raise ContractError(path, f"not a readable checkpoint ({damaged} is damaged)", remedy)
-    return _complete(content, path, remedy)
+        raise ContractError(path, f"not a readable checkpoint ({reason})", GIVE) from error
+    return _complete(content, path)
 
 
-def _complete(content: Any, path: Path, remedy: str) -> dict[str, Any]:
+def _damaged(opened: zipfile.ZipFile, size: int) -> str:
+    """What is wrong with an archive of PyTorch's: it never compresses, and its checksums, which it ignores, hold."""
+    entries = opened.infolist()
+    if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or sum(e.file_size for e in entries) > size:
+        return "it would unpack to more than the file holds"
+    broken = opened.testzip()
+    return f"{broken} is damaged" if broken else ""
+
+
+def _complete(content: Any, path: Path) -> dict[str, Any]:
+    """The content, if it is what ``stamp`` and a training leave.
+
+    Raises:
+        ContractError: no contract, or weights that are not tensors, or claim more bytes than there are.
+    """
     needed = {"contract", "config", "format", "state_dict"}
     if not isinstance(content, dict) or not needed <= content.keys():
         problem = "it holds tensors but no contract, so nothing says which pixels it takes"
-        raise ContractError(path, problem, f"{remedy} Bare weights can start a training: --init.")
+        raise ContractError(path, problem, f"{GIVE} Bare weights can start a training: --init.")
+    state = content["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(k, str) and _is_plain(v) for k, v in state.items()):
+        raise ContractError(path, "its weights are not named tensors", GIVE)
+    if sum(tensor.numel() for tensor in state.values()) > path.stat().st_size:  # a stride of 0 repeats one number
+        raise ContractError(path, "its weights would take more memory than the file holds", GIVE)
     return content
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized and not value.is_meta
+
+
+def _single(tensor: Tensor) -> Tensor:
+    """A copy in single precision, if it is of floats."""
+    return tensor.detach().clone().float() if tensor.is_floating_point() else tensor.clone()
+
+
+def _misfit(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """Where two sets of tensors differ in name, shape or type first; empty if they do not.
+
+    Example:
+        >>> _misfit({"a": torch.zeros(2)}, {"a": torch.zeros(3)})
+        'a is (3,) torch.float32, expected (2,) torch.float32'
+    """
+    odd = [f"{key} is missing" for key in own if key not in given]
+    odd += [f"{key} is unknown" for key in given if key not in own]
+    for key in (key for key in own if key in given):
+        expected, found = ((tuple(t.shape), t.dtype) for t in (own[key], given[key]))
+        if expected != found:
+            odd.append(f"{key} is {found[0]} {found[1]}, expected {expected[0]} {expected[1]}")
+    return odd[0] if odd else ""
 
 
 def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
@@ -140,14 +205,30 @@ def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint on the CPU.
+    """Read a checkpoint on the CPU: ``.ckpt``, ``.safetensors`` or ``.onnx``, as its ending says.
 
     Raises:
         ContractError: no such file, not a checkpoint (corrupt, empty, foreign), of a newer format, of another
             task, or with an impossible contract.
+        ConfigError: an ONNX file, and the extra ``onnx`` is not installed.
     """
     path = Path(path)
+    if not path.is_file():
+        raise ContractError(path, "there is no such checkpoint", GIVE)
+    if path.suffix == ".onnx":
+        from mlensing.models.onnx_reader import read_onnx  # an extra
+
+        return read_onnx(path)
     content = _content(path)
+    return Checkpoint(path, *interpret(path, content), content)
+
+
+def interpret(path: Path, content: Mapping[str, Any]) -> tuple[ModelContract, dict[str, Any]]:
+    """Contract and configuration from the strings of a file.
+
+    Raises:
+        ContractError: of a newer format, of another task, or with an impossible contract.
+    """
     if not isinstance(content["format"], int) or content["format"] > FORMAT:
         problem = f"its format is {content['format']}, this version reads up to {FORMAT}"
         raise ContractError(path, problem, "Install a newer mlensing.")
@@ -156,11 +237,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         if raw.get("task") not in TASKS:
             problem = f"its task is {raw.get('task')!r}, expected {' or '.join(TASKS)}"
             raise ContractError(path, problem, "Give a checkpoint of a lens finder.")
-        contract = ModelContract.model_validate(raw)
-    except (ValidationError, json.JSONDecodeError, TypeError, AttributeError) as error:
+        if not isinstance(config, dict):
+            raise TypeError("its configuration is no table")
+        return ModelContract.model_validate(raw), config
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         problem = f"its contract is not valid ({'; '.join(str(error).splitlines()[:4])})"
         raise ContractError(path, problem, "Train again with this version.") from error
-    return Checkpoint(path, contract, config, content)
 
 
 def warm_start(net: nn.Module, path: str | Path) -> list[str]:
@@ -195,7 +277,7 @@ def _weights(path: Path, remedy: str) -> dict[str, Tensor]:
     try:
         safe = path.suffix == ".safetensors"
         content: Any = read_tensors(path)[1] if safe else torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (pickle.UnpicklingError, *UNREADABLE, *GARBLED) as error:
         raise ContractError(path, "not readable as weights", remedy) from error
     given = content.get("state_dict", content) if isinstance(content, dict) else {}
     named = {str(key).removeprefix(PREFIX): value for key, value in given.items()}

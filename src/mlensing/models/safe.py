@@ -1,7 +1,8 @@
 """Finders as safetensors files: tensors and four strings, so that reading one can run nothing.
 
-The strings are ``format``, ``contract``, ``config`` and ``sha256``, the digest of names, types, shapes and bytes of the
-tensors: a flipped bit is noticed. Weights may be stored in half precision; norms and biases never are.
+The strings are ``format``, ``contract``, ``config`` and ``sha256``, the digest of the other three and of names, types,
+shapes and bytes of the tensors: a flipped bit is noticed. Kernels and matrices of the network may be stored in half
+precision; norms, biases, and whatever half precision could not hold, never are.
 """
 
 from __future__ import annotations
@@ -19,21 +20,24 @@ from torch import Tensor
 from mlensing.errors import ContractError
 from mlensing.provenance import replacing
 
+WORDS = ("format", "contract", "config")
+PREFIX = "net."
+"""Of the tensors of the network, which alone may be halved."""
 REMEDY = "Take the file again from where it came."
 
 
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of tensors: names in order, types, shapes, bytes.
+def digest(tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> str:
+    """SHA-256 of strings and tensors: names in order; strings; types, shapes, bytes.
 
     Example:
-        >>> digest({"a": torch.zeros(2)}) == digest({"a": torch.zeros(2, dtype=torch.float16)})
+        >>> digest({"a": torch.zeros(2)}, {}) == digest({"a": torch.zeros(2, dtype=torch.float16)}, {})
         False
     """
-    found = hashlib.sha256()
+    found = hashlib.sha256(repr([(name, words[name]) for name in sorted(words)]).encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         found.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
@@ -45,15 +49,18 @@ def write_content(path: str | Path, content: Mapping[str, Any], *, half: bool) -
         content: as ``read_checkpoint`` gives it.
         half: matrices and kernels as float16, which keeps logits to about 0.01.
     """
-    tensors = {name: _stored(tensor, half=half) for name, tensor in content["state_dict"].items()}
-    words = {name: str(content[name]) for name in ("format", "contract", "config")}
+    tensors = {name: _stored(name, tensor, half=half) for name, tensor in content["state_dict"].items()}
+    words = {name: str(content[name]) for name in WORDS}
     with replacing(path) as beside:
-        save_file(tensors, beside, {**words, "sha256": digest(tensors)})
+        save_file(tensors, beside, {**words, "sha256": digest(tensors, words)})
 
 
-def _stored(tensor: Tensor, *, half: bool) -> Tensor:
-    shrunk = half and tensor.is_floating_point() and tensor.ndim > 1
-    return (tensor.half() if shrunk else tensor).contiguous().clone()
+def _stored(name: str, tensor: Tensor, *, half: bool) -> Tensor:
+    kept = tensor.detach().clone().contiguous()  # tensors that share memory are refused by safetensors
+    if not (half and name.startswith(PREFIX) and kept.is_floating_point() and kept.ndim > 1):
+        return kept
+    small = kept.half()
+    return small if bool(torch.isfinite(small).all()) else kept  # float16 ends at 65504
 
 
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -66,22 +73,29 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         with safe_open(path, framework="pt") as opened:
             words = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError) as error:
         reason = (str(error).splitlines() or ["no content"])[0][:120]
         raise ContractError(path, f"not a readable safetensors file ({reason})", REMEDY) from error
     return words, tensors
 
 
+def _digest(words: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    try:
+        return digest(tensors, {name: words.get(name, "") for name in WORDS})
+    except (RuntimeError, TypeError):  # a type of number that nothing here writes
+        return ""
+
+
 def read_content(path: Path) -> dict[str, Any]:
-    """What ``write_content`` wrote, as ``torch.load`` gives a checkpoint.
+    """What ``write_content`` wrote, as ``torch.load`` gives a checkpoint; floats are float32 again.
 
     Raises:
         ContractError: damaged, or not such a file.
     """
     words, tensors = read_tensors(path)
-    if digest(tensors) != words.get("sha256"):
-        problem = "its tensors are not those that were written: the file is damaged, or not one of ours"
+    if _digest(words, tensors) != words.get("sha256"):
+        problem = "what it holds is not what was written: the file is damaged, or not one of ours"
         raise ContractError(path, problem, REMEDY)
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     number = words.get("format", "")
-    return {**words, "format": int(number) if number.isdigit() else number, "state_dict": state}
+    return {**words, "format": int(number) if number.isdecimal() else number, "state_dict": state}

@@ -65,7 +65,7 @@ class VisionTransformer(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """Image [B, bands, H, W] -> class token [B, dim]."""
         tokens = self.patch_embed(_padded(x, self.patch))
-        tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1)
+        tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], dim=1)
         grid = (math.ceil(side / self.patch) for side in x.shape[-2:])
         tokens = tokens + resampled_positions(self.pos_embed, *grid)
         for block in self.blocks:
