@@ -103,7 +103,7 @@ def write_safetensors(path: str | Path, checkpoint: Checkpoint, *, half: bool = 
     Raises:
         ContractError: an ONNX file, whose tensors are those of a graph.
     """
-    if "state_dict" not in checkpoint.content:
+    if "model" in checkpoint.content:
         raise ContractError(checkpoint.path, "an ONNX file cannot become a checkpoint again", GIVE)
     content = {**checkpoint.content, "contract": checkpoint.contract.model_dump_json(), "format": FORMAT}
     write_content(path, {**content, "config": json.dumps(checkpoint.config, default=str)}, half=half)
