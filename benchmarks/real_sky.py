@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def write_details(scores: pd.DataFrame, predictor: Predictor, folder: Path) -> None:
-    """Scores, and mosaics: lenses ranked lowest beside impostors ranked highest, of the sets that the aims are about."""
+    """Scores, and mosaics: lenses ranked lowest beside impostors ranked highest, of the sets the aims are about."""
     folder.mkdir(parents=True, exist_ok=True)
     scores.to_csv(folder / "scores.csv", index=False)
     for name, lenses, others in (
@@ -79,7 +79,7 @@ def write_details(scores: pd.DataFrame, predictor: Predictor, folder: Path) -> N
 
 
 def score_sets(predictor: Predictor, data: Path, scratch: Path, views: int) -> pd.DataFrame:
-    """One row an image: set, label (1 lens, 0 not, NaN between), the log-odds of all and of each, brightness, colour."""
+    """One row an image: set, label (1 lens, 0 not, NaN between), log-odds of all and of each, brightness, colour."""
     sets = [candidates(data), gallery(data), nonlenses(data, scratch), decals(data), legacy(data)]
     sets += [ellipticals(data, scratch), bologna_ground(data, scratch), bologna_space(data), fields(data, scratch)]
     table = pd.concat(sets, ignore_index=True)

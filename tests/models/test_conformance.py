@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -9,14 +10,21 @@ import torch
 
 from mlensing.contract import BandStatistics, ModelContract
 from mlensing.errors import ConfigError
+from mlensing.inference.dropout import full_dropout
 from mlensing.models import MODELS, build
 
 SMALL: dict[str, dict[str, Any]] = {  # the conformance of a narrow network is that of a wide one
+    "dinov2": {"pixels": 56},
     "light_transformer": {"dim": 16, "depth": 2, "heads": 2, "inner_dropout": 0.0},
     "resnet10": {"width": 8},
     "resnet18": {"width": 8},
     "resnet34": {"width": 8},
+    "vit_b16": {"dim": 16, "depth": 2, "heads": 2},
+    "vit_s16": {"dim": 16, "depth": 2, "heads": 2, "patch": 8},
+    "zoobot": {"size": "convnext_pico"},
 }
+NEEDED = {"dinov2": "transformers", "zoobot": "timm"}
+"""Optional libraries; tests/models/test_foundation.py goes without."""
 
 
 def make_contract(bands: int = 3, size: int = 64, name: str = "resnet18") -> ModelContract:
@@ -28,6 +36,8 @@ def make_contract(bands: int = 3, size: int = 64, name: str = "resnet18") -> Mod
 
 @pytest.fixture(params=sorted(MODELS))
 def name(request: pytest.FixtureRequest) -> str:
+    if request.param in NEEDED and find_spec(NEEDED[request.param]) is None:
+        pytest.skip(f"{request.param} needs {NEEDED[request.param]}, which is not installed")
     torch.manual_seed(0)
     return str(request.param)
 
@@ -60,6 +70,15 @@ def test_saved_and_loaded_it_says_the_same(name: str, tmp_path: Any) -> None:
     assert torch.equal(net(image), other(image))
 
 
+def test_a_checkpoint_builds_it_without_memory_first(name: str) -> None:
+    net, image = build(name, make_contract(), **SMALL[name]).eval(), torch.randn(2, 3, 64, 64)
+    with torch.device("meta"):
+        other = build(name, make_contract(), **SMALL[name]).eval()
+    assert all(tensor.is_meta for tensor in other.state_dict().values())
+    other.load_state_dict(net.state_dict(), assign=True)
+    assert torch.equal(net(image), other(image))
+
+
 def test_a_prediction_does_not_depend_on_batch_mates(name: str) -> None:
     net = build(name, make_contract(), **SMALL[name]).eval()
     image = torch.randn(5, 3, 64, 64)
@@ -82,6 +101,15 @@ def test_dropout_only_when_asked(name: str) -> None:
     assert torch.equal(net.eval()(image), net.eval()(image))
     without = build(name, make_contract(), dropout=0.0, **SMALL[name]).train()
     assert torch.equal(without(image), without(image))
+
+
+def test_monte_carlo_dropout_varies_and_leaves_the_network_alone(name: str) -> None:
+    net = build(name, make_contract(), dropout=0.5, **SMALL[name]).eval()
+    before, image = {key: value.clone() for key, value in net.state_dict().items()}, torch.randn(2, 3, 64, 64)
+    logits = full_dropout(net, image, passes=4)
+    assert logits.shape == (4, 2) and (logits.std(dim=0) > 0).all()
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    assert not any(module.training for module in net.modules())
 
 
 def test_unknown_names_options_and_values_are_errors(name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +19,13 @@ from mlensing.errors import CatalogError, ConfigError
 from mlensing.evaluation.calibrators import fit_calibration
 from mlensing.evaluation.curves import LENS
 from mlensing.evaluation.fusion import RULES
-from mlensing.inference.ensemble import Ensemble, EnsembleScores, keys_of, save_ensemble
+from mlensing.inference.ensemble import Ensemble, EnsembleScores, keys_of, save_ensemble, stacked
 from mlensing.inference.evaluate import index_of
-from mlensing.inference.member import Member
+from mlensing.inference.member import Member, MemberScores
 from mlensing.inference.predictor import Predictor
 from mlensing.inference.selection import Selection, select
 from mlensing.models.checkpoint import Checkpoint, read_checkpoint
+from mlensing.models.domain import Domain
 from mlensing.provenance import fingerprint, provenance
 from mlensing.simulate.composites import SurveyComposites
 from mlensing.simulate.mixture import Mixture
@@ -31,10 +33,11 @@ from mlensing.simulate.simulator import BLOCK, Simulator
 
 
 class Validation(NamedTuple):
-    """Scores of every member on labelled images: [M, N] twice, and labels [N]."""
+    """Scores [M, N] of every member on labelled images, labels [N], and what each member was shown, where known."""
 
     scores: EnsembleScores
     label: NDArray[np.float64]
+    domains: Sequence[Domain | None]
 
 
 def assemble(
@@ -85,9 +88,8 @@ def assemble(
         seen = split_validation(ensemble, str(data_dir), survey)
     named = dict(zip(keys, calibrated(found, seen, calibration), strict=True))
     maps = {key: checkpoint.contract.calibration for key, checkpoint in named.items()}
-    chosen = select(
-        *seen.scores, seen.label, maps, rules=(rule,) if rule else RULES, keep_all=keep_all, seed=seed
-    )  # fmt: skip
+    scores, rules = seen.scores, (rule,) if rule else RULES
+    chosen = select(scores.logit, scores.variance, seen.label, maps, rules=rules, keep_all=keep_all, seed=seed)
     record = {**chosen.record, "provenance": provenance("ensemble", settings, seed)}
     save_ensemble(output_dir, {key: named[key] for key in chosen.keys}, chosen.fusion, record)
     return chosen
@@ -103,8 +105,9 @@ def calibrated(found: Sequence[Checkpoint], seen: Validation, kind: str) -> list
         fitted = fit_calibration(kind, logit, seen.label)
         return contract.model_copy(update={"calibration": fitted, "prevalence": prevalence})
 
-    pairs = zip(found, seen.scores.logit, strict=True)
-    return [Checkpoint(c.path, changed(c.contract, z), c.config, c.content) for c, z in pairs]
+    rows = zip(found, seen.scores.logit, seen.domains, strict=True)
+    fitted = [(replace(c, contract=changed(c.contract, z)), domain) for c, z, domain in rows]
+    return [c if domain is None else c.with_domain(domain) for c, domain in fitted]
 
 
 def split_validation(ensemble: Ensemble, data_dir: str | Path, survey: str | None) -> Validation:
@@ -118,7 +121,7 @@ def split_validation(ensemble: Ensemble, data_dir: str | Path, survey: str | Non
     if (table["status"] != "ok").all():
         problem = f"not one of {len(table)} images can be scored; the first: {table['status'].iloc[0]}"
         raise CatalogError(data_dir, problem, "Repair the files, or correct the index.")
-    return Validation(scores, np.array([item.label for item in items], float))
+    return Validation(scores, np.array([item.label for item in items], float), [m.domain for m in ensemble.members])
 
 
 def simulated_validation(ensemble: Ensemble, mixture: Mixture, num_samples: int, seed: int) -> Validation:
@@ -126,13 +129,16 @@ def simulated_validation(ensemble: Ensemble, mixture: Mixture, num_samples: int,
     apart = int(fingerprint(f"ensemble {seed}".encode())[:7], 16)
     simulator, generator = Simulator(mixture, seed=apart), Generator().manual_seed(apart)
     compose = SurveyComposites(simulator.surveys)
-    scores, labels = [], []
+    scores: list[list[MemberScores]] = []
+    labels, kinds = [], []
     for number in track(range(-(-num_samples // BLOCK)), "simulating and scoring", transient=True):
         block: dict[str, Any] = simulator.block(number)
         chosen = torch.rand(BLOCK, generator=generator) < mixture.composites
         colour = compose(block["image"], block, generator) if bool(chosen.any()) else block["image"]
         image = torch.where(chosen[:, None, None, None], colour, block["image"])
-        scores.append(ensemble.score(image, chosen))
+        scores.append([member.score(image, chosen) for member in ensemble.members])
         labels.append(block["label"].double().numpy())
-    both = (np.concatenate(part, 1) for part in zip(*scores, strict=True))
-    return Validation(EnsembleScores(*both), np.concatenate(labels))
+        kinds.append(chosen)
+    every = [MemberScores(*map(torch.cat, zip(*parts, strict=True))) for parts in zip(*scores, strict=True)]
+    domains = [Domain.fit(member.statistics.cpu(), torch.cat(kinds)) for member in every]
+    return Validation(stacked(every), np.concatenate(labels), domains)

@@ -24,7 +24,7 @@ from mlensing.contract import BandStatistics, Fusion, ModelContract, Representat
 from mlensing.errors import ConfigError, ContractError
 from mlensing.evaluation.fusion import fuse, members_log_odds
 from mlensing.inference.backend import Backend, network_of
-from mlensing.inference.member import Dropout, Member, Views
+from mlensing.inference.member import Dropout, Member, MemberScores, Views
 from mlensing.models.checkpoint import Checkpoint, read_checkpoint, write_safetensors
 from mlensing.provenance import write_json
 
@@ -56,10 +56,11 @@ class _Folder(BaseModel):
 
 
 class EnsembleScores(NamedTuple):
-    """Of a batch, by member: logit and variance [M, B]."""
+    """Of a batch, by member: logit, variance, and distance from its training's images [M, B]."""
 
     logit: NDArray[np.float64]
     variance: NDArray[np.float64]
+    unlike: NDArray[np.float64]
 
 
 class Ensemble:
@@ -118,17 +119,23 @@ class Ensemble:
         self, image: Tensor, composite: Tensor, *, views: Views = 1, dropout: Dropout | None = None
     ) -> EnsembleScores:
         """Raw pixels [B, C, S, S] and whether each is a composite [B] -> scores of every member."""
-        found = [member.score(image, composite, views=views, dropout=dropout) for member in self.members]
-        logit, variance = (np.stack([f[i].double().cpu().numpy() for f in found]) for i in (0, 1))
-        return EnsembleScores(logit, variance)
+        return stacked([member.score(image, composite, views=views, dropout=dropout) for member in self.members])
 
     def fused(self, scores: EnsembleScores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Log-odds [B] at the prevalence of the contract, and their deviation [B]."""
-        return fuse(self.fusion, *scores, [member.contract.calibration for member in self.members])
+        return fuse(
+            self.fusion, scores.logit, scores.variance, [member.contract.calibration for member in self.members]
+        )
 
     def log_odds(self, scores: EnsembleScores) -> NDArray[np.float64]:
         """Each member's own calibrated log-odds [M, B]."""
         return members_log_odds(scores.logit, [member.contract.calibration for member in self.members])
+
+
+def stacked(found: Sequence[MemberScores]) -> EnsembleScores:
+    """Scores of members, side by side."""
+    columns = ((getattr(scores, name) for scores in found) for name in EnsembleScores._fields)
+    return EnsembleScores(*(np.stack([part.double().cpu().numpy() for part in column]) for column in columns))
 
 
 def shared_contract(contracts: Sequence[ModelContract], keys: Sequence[str]) -> ModelContract:
@@ -222,7 +229,7 @@ def members_of(folder: str | Path) -> dict[str, Path]:
 
 
 def _member(key: str, found: Checkpoint, device: str, backend: Backend) -> Member:
-    return Member(key, found.contract, network_of(found, backend), device)
+    return Member(key, found.contract, network_of(found, backend), device, found.domain())
 
 
 def _read_folder(folder: Path) -> _Folder:

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from mlensing.contract import ModelContract
 from mlensing.data.normalise import Normaliser
+from mlensing.data.statistics import image_statistics
 from mlensing.errors import ConfigError
 from mlensing.inference.dropout import full_dropout, head_dropout
 from mlensing.models import classifier
+from mlensing.models.domain import Domain
 
 Views = Literal[1, 8]
 
@@ -28,11 +30,17 @@ class Dropout:
 
 
 class MemberScores(NamedTuple):
-    """Of a batch: logit [B] without the shift of the class weights, its variance [B], the features [B, F]."""
+    """Of a batch: logit [B] without the shift of the class weights, its variance [B], the features [B, F].
+
+    ``unlike`` [B] is the distance from the training's images over its limit (``models.domain``), NaN if unknown;
+    ``statistics`` [B, K] is what it is computed from.
+    """
 
     logit: Tensor
     variance: Tensor
     features: Tensor
+    unlike: Tensor
+    statistics: Tensor
 
 
 def dihedral(image: Tensor) -> Iterator[Tensor]:
@@ -50,13 +58,17 @@ class Member:
         contract: of the network.
         net: the network.
         device: ``auto`` takes a GPU when there is one.
+        domain: what the network was trained on.
 
     Raises:
         ConfigError: a device that is not there.
     """
 
-    def __init__(self, key: str, contract: ModelContract, net: nn.Module, device: str = "auto") -> None:
+    def __init__(
+        self, key: str, contract: ModelContract, net: nn.Module, device: str = "auto", domain: Domain | None = None
+    ) -> None:
         self.key, self.contract, self.device = key, contract, find_device(device)
+        self.domain = None if domain is None else domain.to(self.device)
         self.net = net.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.normaliser = Normaliser(contract).to(self.device)
 
@@ -76,7 +88,11 @@ class Member:
         if dropout is not None and dropout.kind == "full":
             draws = full_dropout(self.net, _channels_last(pixels), passes=dropout.passes)
             variance = draws.var(dim=0)
-        return MemberScores(logit - self.contract.logit_shift, variance, features)
+        found = image_statistics(pixels)
+        unlike = torch.full_like(logit, torch.nan)
+        if self.domain is not None:
+            unlike = self.domain.distance(found, composite.to(self.device))
+        return MemberScores(logit - self.contract.logit_shift, variance, features, unlike, found)
 
 
 def _channels_last(image: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 Conventions: ``logit`` is the calibrated log-odds, ``probability`` its sigmoid, ``uncertainty`` the standard
 deviation of that logit: over the members, and of each of them under dropout. ``disagreement`` is that over the members
-alone, of what each says by itself.
+alone, of what each says by itself. ``unlike`` is the image's distance from those of the training, above 1 flagged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from mlensing.inference.ensemble import RELEASED, Ensemble, EnsembleScores
 from mlensing.inference.inputs import Pixels, fit_to
 from mlensing.inference.member import Dropout, Views
 
-COLUMNS = ("file", "probability", "logit", "uncertainty", "disagreement", "status")
+COLUMNS = ("file", "probability", "logit", "uncertainty", "disagreement", "unlike", "flag", "status")
+UNLIKE = "unlike the training data"
 READERS = 4
 """Threads that read ahead of the network: reading waits for disks, the network for nothing else."""
 
@@ -89,7 +90,7 @@ class Predictor:
             members: add a column ``logit_KEY`` for each member: what it says by itself.
 
         Returns:
-            columns file, probability, logit, uncertainty, disagreement, status: ``ok``, or why the scores are NaN.
+            columns ``COLUMNS``; status is ``ok``, or why the scores are NaN.
 
         Raises:
             CatalogError, ImageError, SurveyError, ConfigError: an input or setting that is wrong as a whole.
@@ -141,6 +142,8 @@ class Predictor:
             "logit": odds,
             "uncertainty": deviation,
             "disagreement": self.ensemble.log_odds(scores).std(0),
+            "unlike": (unlike := scores.unlike.mean(0)),
+            "flag": np.where(unlike > 1, UNLIKE, ""),
             "status": [_status(failure) for failure in failures],
         }
         return pd.DataFrame(content, columns=list(COLUMNS))
@@ -185,7 +188,7 @@ def _status(failure: Exception | None) -> str:
 
 def _spread(found: Sequence[EnsembleScores], good: Sequence[bool], members: int) -> EnsembleScores:
     """Scores [M, N] of all images, NaN where one could not be read."""
-    everything = np.full((2, members, len(good)), np.nan)
+    everything = np.full((len(EnsembleScores._fields), members, len(good)), np.nan)
     if found:
         everything[:, :, np.flatnonzero(good)] = [np.concatenate(part, 1) for part in zip(*found, strict=True)]
     return EnsembleScores(*everything)

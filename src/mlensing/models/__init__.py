@@ -15,14 +15,20 @@ from torch import Tensor, nn
 
 from mlensing.contract import ModelContract
 from mlensing.errors import ConfigError
+from mlensing.models.foundation import dinov2, zoobot
 from mlensing.models.light_transformer import light_transformer
 from mlensing.models.resnet import resnet10, resnet18, resnet34
+from mlensing.models.vit import vit_b16, vit_s16
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
+    "dinov2": dinov2,
     "light_transformer": light_transformer,
     "resnet10": resnet10,
     "resnet18": resnet18,
     "resnet34": resnet34,
+    "vit_b16": vit_b16,
+    "vit_s16": vit_s16,
+    "zoobot": zoobot,
 }
 
 

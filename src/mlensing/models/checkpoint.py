@@ -11,7 +11,7 @@ import json
 import pickle
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mlensing.contract import ModelContract
 from mlensing.errors import ConfigError, ContractError
 from mlensing.models import build
+from mlensing.models.domain import Domain
 from mlensing.models.safe import PREFIX, read_content, write_content
 from mlensing.provenance import replacing
 
@@ -84,6 +85,15 @@ class Checkpoint:
         except (ConfigError, RuntimeError, TypeError, ValueError) as error:
             problem = f"its network cannot be built ({str(error).splitlines()[0].rstrip('.')})"
             raise ContractError(self.path, problem, REMEDY) from error
+
+    def domain(self) -> Domain | None:
+        """What the network was trained on, if the file says."""
+        return Domain.of(self.content["state_dict"])
+
+    def with_domain(self, domain: Domain) -> Checkpoint:
+        """The same checkpoint with another domain, in memory."""
+        state = {**self.content["state_dict"], **domain.state()}
+        return replace(self, content={**self.content, "state_dict": state})
 
     def with_contract(self, contract: ModelContract) -> Checkpoint:
         """The same weights under another contract, written to the same file, whole or not at all."""
@@ -233,36 +243,3 @@ def interpret(path: Path, content: Mapping[str, Any]) -> tuple[ModelContract, di
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         problem = f"its contract is not valid ({'; '.join(str(error).splitlines()[:4])})"
         raise ContractError(path, problem, "Train again with this version.") from error
-
-
-def warm_start(net: nn.Module, path: str | Path) -> list[str]:
-    """Copy into ``net`` the weights of a checkpoint or of a bare ``state_dict`` that fit by name and shape.
-
-    Public torchvision weights load this way, the head and (for other than three bands) the first layer aside.
-
-    Returns:
-        names of the network's tensors that kept their own values.
-
-    Raises:
-        ContractError: unreadable, or nothing fits.
-    """
-    path = Path(path)
-    remedy = "Give a checkpoint or a state_dict (torch.save) of the same architecture, width and stem."
-    if not path.is_file():
-        raise ContractError(path, "there are no such weights", remedy)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, *UNREADABLE, *GARBLED) as error:
-        raise ContractError(path, "not readable as weights", remedy) from error
-    given = content.get("state_dict", content) if isinstance(content, dict) else {}
-    given = {str(key).removeprefix(PREFIX): value for key, value in given.items()}
-    own = net.state_dict()
-    fitting = {key: given[key] for key in own if _same_shape(own[key], given.get(key))}
-    if not any(key.endswith("weight") for key in fitting):
-        raise ContractError(path, "no tensor in it fits the network by name and shape", remedy)
-    net.load_state_dict({**own, **fitting})
-    return sorted(own.keys() - fitting.keys())
-
-
-def _same_shape(own: Tensor, given: object) -> bool:
-    return isinstance(given, Tensor) and own.shape == given.shape

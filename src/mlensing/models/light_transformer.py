@@ -112,7 +112,7 @@ def light_transformer(
     inner_dropout: float = 0.1,
     dropout: float = 0.1,
 ) -> nn.Module:
-    """Light Transformer: 2.8 million parameters at its defaults.
+    """Light Transformer: 2.9 million parameters at its defaults.
 
     Arguments:
         contract: gives the bands.

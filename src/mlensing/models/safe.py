@@ -63,20 +63,33 @@ def _stored(name: str, tensor: Tensor, *, half: bool) -> Tensor:
     return small if bool(torch.isfinite(small).all()) else kept  # float16 ends at 65504
 
 
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Strings and tensors of any safetensors file.
+
+    Raises:
+        ContractError: not readable as one.
+    """
+    try:
+        with safe_open(path, framework="pt") as opened:
+            words = opened.metadata() or {}
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError) as error:
+        reason = (str(error).splitlines() or ["no content"])[0][:120]
+        raise ContractError(path, f"not a readable safetensors file ({reason})", REMEDY) from error
+    return words, tensors
+
+
 def read_content(path: Path) -> dict[str, Any]:
     """What ``write_content`` wrote, as ``torch.load`` gives a checkpoint; floats are float32 again.
 
     Raises:
         ContractError: damaged, or not such a file.
     """
+    words, tensors = read_tensors(path)
     try:
-        with safe_open(path, framework="pt") as opened:
-            words = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         found = digest(tensors, {name: words.get(name, "") for name in WORDS})
-    except (SafetensorError, OSError, ValueError, RuntimeError, TypeError) as error:
-        reason = (str(error).splitlines() or ["no content"])[0][:120]
-        raise ContractError(path, f"not a readable safetensors file ({reason})", REMEDY) from error
+    except (RuntimeError, TypeError) as error:  # types of less than a byte
+        raise ContractError(path, "not a readable safetensors file (of numbers as ours are)", REMEDY) from error
     if found != words.get("sha256"):
         problem = "what it holds is not what was written: the file is damaged, or not one of ours"
         raise ContractError(path, problem, REMEDY)

@@ -116,8 +116,11 @@ class Finder(LightningModule):
 
     def validation_logit(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """Logit [B] without augmentation; the same rows become the same composites every time."""
-        generator = self._generator("val", batch_idx, self.global_rank)
-        return self(*self._composed(batch["image"], batch, generator))  # type: ignore[no-any-return]
+        return self(*self.validation_images(batch, batch_idx))  # type: ignore[no-any-return]
+
+    def validation_images(self, batch: Mapping[str, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
+        """Raw images [B, C, H, W] of a validation batch, and which of them are composites [B]."""
+        return self._composed(batch["image"], batch, self._generator("val", batch_idx, self.global_rank))
 
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine, stepped by the batch."""

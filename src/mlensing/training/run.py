@@ -17,10 +17,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from mlensing.contract import Calibration
+from mlensing.data.statistics import image_statistics
 from mlensing.errors import ConfigError
 from mlensing.evaluation.calibration import remove_class_weight_shift
 from mlensing.evaluation.calibrators import fit_calibration
 from mlensing.models.checkpoint import read_checkpoint
+from mlensing.models.domain import Domain
 from mlensing.provenance import provenance, write_json
 from mlensing.training.finder import Finder
 from mlensing.training.progress import EpochProgress
@@ -72,6 +74,7 @@ def run(
     path = Path(best[0].best_model_path)
     if loop.is_global_zero:
         calibrate(path, data, loop.strategy.root_device)
+        learn_domain(path, data, loop.strategy.root_device)
     return path
 
 
@@ -133,6 +136,17 @@ def calibrate(
     found = fit_calibration(kind, remove_class_weight_shift(logits, ratio), labels)
     checkpoint.with_contract(finder.contract.model_copy(update={"calibration": found}))
     return found
+
+
+@torch.no_grad()
+def learn_domain(path: Path, data: LightningDataModule, device: torch.device | str = "cpu") -> None:
+    """Store in the checkpoint what images the network has been shown, by those of the validation split."""
+    finder, found = Finder.load(path).to(device), []
+    for index, batch in enumerate(data.val_dataloader()):
+        image, composite = finder.validation_images({k: v.to(finder.device) for k, v in batch.items()}, index)
+        found.append((image_statistics(finder.normaliser(image, composite)).cpu(), composite.cpu()))
+    checkpoint = read_checkpoint(path).with_domain(Domain.fit(*map(torch.cat, zip(*found, strict=True))))
+    checkpoint.with_contract(checkpoint.contract)
 
 
 def _known(finder: Finder, batch: Mapping[str, Tensor], index: int) -> tuple[Tensor, Tensor]:
