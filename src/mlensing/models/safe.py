@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from mlensing.errors import ContractError
@@ -52,7 +52,7 @@ def write_content(path: str | Path, content: Mapping[str, Any], *, half: bool) -
     tensors = {name: _stored(name, tensor, half=half) for name, tensor in content["state_dict"].items()}
     words = {name: str(content[name]) for name in WORDS}
     with replacing(path) as beside:
-        save_file(tensors, beside, {**words, "sha256": digest(tensors, words)})
+        beside.write_bytes(save(tensors, {**words, "sha256": digest(tensors, words)}))  # save_file hides it from others
 
 
 def _stored(name: str, tensor: Tensor, *, half: bool) -> Tensor:
@@ -79,13 +79,6 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     return words, tensors
 
 
-def _digest(words: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
-    try:
-        return digest(tensors, {name: words.get(name, "") for name in WORDS})
-    except (RuntimeError, TypeError):  # a type of number that nothing here writes
-        return ""
-
-
 def read_content(path: Path) -> dict[str, Any]:
     """What ``write_content`` wrote, as ``torch.load`` gives a checkpoint; floats are float32 again.
 
@@ -93,7 +86,11 @@ def read_content(path: Path) -> dict[str, Any]:
         ContractError: damaged, or not such a file.
     """
     words, tensors = read_tensors(path)
-    if _digest(words, tensors) != words.get("sha256"):
+    try:
+        found = digest(tensors, {name: words.get(name, "") for name in WORDS})
+    except (RuntimeError, TypeError) as error:  # types of less than a byte
+        raise ContractError(path, "not a readable safetensors file (of numbers as ours are)", REMEDY) from error
+    if found != words.get("sha256"):
         problem = "what it holds is not what was written: the file is damaged, or not one of ours"
         raise ContractError(path, problem, REMEDY)
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
