@@ -117,7 +117,16 @@ def test_predict_gives_every_file_its_row(place: Path, mixed: Path, checkpoint: 
     done("-m", "mlensing.cli", "predict", mixed, absent, place / "prepared/test/index.csv", "--checkpoint", checkpoint,
          "--output", output, "--page", place / "ranking.html")  # fmt: skip
     table = pd.read_csv(output)
-    assert list(table.columns) == ["file", "probability", "logit", "uncertainty", "status"]
+    assert list(table.columns) == [
+        "file",
+        "probability",
+        "logit",
+        "uncertainty",
+        "disagreement",
+        "unlike",
+        "flag",
+        "status",
+    ]
     status = table.set_index("file")["status"]
     for name in ("deep/good.fits", "flux.npy", "colour.png", "colour.jpg"):
         assert status[str(mixed / name)] == "ok"
@@ -135,6 +144,43 @@ def test_predict_writes_other_tables(place: Path, mixed: Path, checkpoint: str, 
     output = tmp_path / f"scores.{ending}"
     assert main(["predict", str(mixed), "--checkpoint", checkpoint, "--output", str(output)]) == 0
     assert [path.name for path in tmp_path.iterdir()] == [output.name] and output.stat().st_size > 500
+
+
+def test_an_ensemble_goes_through_its_doors(
+    place: Path, checkpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two finders are put together, measured, and rank images beside known non-lenses."""
+    last, folder = checkpoint.replace("best", "last"), tmp_path / "ensemble"
+    words = ["--data_dir", f"{place}/prepared/train", "--output_dir", str(folder)]
+    assert main(["ensemble", checkpoint, last, *words, "--keep_all", "true", "--rule", "mean"]) == 0
+    said = capsys.readouterr().out
+    assert f"mlensing predict my_images/ --checkpoint {folder}" in said and "TPR at 1e-2" in said
+    assert "mean of resnet18-42, resnet18-42-2" in " ".join(said.split())
+    names = {"ensemble.json", "resnet18-42.safetensors", "resnet18-42-2.safetensors"}
+    assert {path.name for path in folder.iterdir()} == names
+    test, output = f"{place}/prepared/test", tmp_path / "scores.csv"
+    words = ["--members", "--uncertainty", "full", "--passes", "3", "--share", "0.2", "--output", str(output)]
+    known = ["--nonlenses", f"{place}/prepared/train/index.csv"]
+    assert main(["predict", f"{test}/index.csv", "--checkpoint", str(folder), *words, *known]) == 0
+    table = pd.read_csv(output)
+    keys = ["logit_resnet18-42", "logit_resnet18-42-2", "p_value", "status"]
+    assert list(table.columns) == [
+        "file",
+        "probability",
+        "logit",
+        "uncertainty",
+        "disagreement",
+        "unlike",
+        "flag",
+        *keys,
+    ]
+    assert table["p_value"].between(0, 1, inclusive="right").all() and "known ones do" in capsys.readouterr().out
+    for given in ([str(folder)], [checkpoint, last]):
+        result = tmp_path / "results"
+        assert main(["evaluate", "--checkpoint", *given, "--data_dir", test, "--output_dir", str(result),
+                     "--resamples", "5"]) == 0  # fmt: skip
+        report = json.loads((result / "report.json").read_text())
+        assert len(report["members"]) == 2 and report["provenance"]["config"]["checkpoint"] == given
 
 
 Case = Callable[["Bad"], list[str]]
@@ -189,6 +235,9 @@ class Bad:
         source = data or str(self.place / "prepared/test")
         given = ["--checkpoint", checkpoint or self.checkpoint, "--data_dir", source]
         return ["evaluate", *given, "--output_dir", f"{self.folder}/out", *words]
+
+    def ensemble(self, *words: str, checkpoint: str | None = None) -> list[str]:
+        return ["ensemble", checkpoint or self.checkpoint, "--output_dir", f"{self.folder}/out", *words]
 
     def predict(self, *words: str, checkpoint: str | None = None, data: str | None = None) -> list[str]:
         given = [data or str(self.place / "sky/images"), "--checkpoint", checkpoint or self.checkpoint]
@@ -264,6 +313,40 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "evaluate, unwritable": (
         lambda b: b.evaluate("--output_dir", b.file("taken", "") + "/out"),
         ("taken", "permissions"),
+    ),
+    "ensemble, nothing to validate on": (lambda b: b.ensemble(), ("--data_dir or --mixture",)),
+    "ensemble, no finder": (lambda b: ["ensemble", "--output_dir", f"{b.folder}/out"], ("checkpoints", "--help")),
+    "ensemble, garbage": (
+        lambda b: b.ensemble("--data_dir", "absent", checkpoint=b.file("x.ckpt", "x" * 99)),
+        ("x.ckpt", "best.ckpt"),
+    ),
+    "ensemble, missing folder": (lambda b: b.ensemble("--data_dir", "absent"), ("absent", "index.csv")),
+    "ensemble, unknown rule": (lambda b: b.ensemble("--data_dir", "a", "--rule", "median"), ("'median'", "stacked")),
+    "ensemble, unknown calibration": (
+        lambda b: b.ensemble("--data_dir", "a", "--calibration", "magic"),
+        ("'magic'", "isotonic"),
+    ),
+    "ensemble, no samples": (
+        lambda b: b.ensemble("--mixture", b.file("m.yaml", SKY), "--num_samples", "0"),
+        ("num_samples", "1 or more"),
+    ),
+    "ensemble, a sky of another size": (
+        lambda b: b.ensemble("--mixture", b.file("m.yaml", SKY.replace("32", "64"))),
+        ("m.yaml", "64 pixels a side, the finders take 32", "size"),
+    ),
+    "ensemble, too few images": (
+        lambda b: b.ensemble("--data_dir", b.index(f"{b.image},1,")),
+        ("of one class", "validation images"),
+    ),
+    "predict, folder without an ensemble": (lambda b: b.predict(checkpoint=str(b.folder)), ("no ensemble.json",)),
+    "predict, one pass": (lambda b: b.predict("--uncertainty", "full", "--passes", "1"), ("passes", "2 or more")),
+    "predict, impossible share of non-lenses": (
+        lambda b: b.predict("--nonlenses", str(b.image), "--share", "2"),
+        ("share", "(0, 1)"),
+    ),
+    "predict, missing non-lenses": (
+        lambda b: b.predict("--nonlenses", "absent.fits"),
+        ("not one of them has a score",),
     ),
     "predict, unknown survey": (lambda b: b.predict("--survey", "dess"), ("'dess'", "Known: ")),
     "predict, garbage": (lambda b: b.predict(checkpoint=b.file("x.ckpt", "")), ("x.ckpt", "best.ckpt")),

@@ -18,6 +18,7 @@ import mlensing
 from mlensing.errors import ConfigError, MLensingError
 
 PROGRAM = "mlensing"
+CHECKPOINT_HELP = "trained finders, or an ensemble's folder (default: the released ensemble)"
 
 
 def simulate_verb(arguments: Sequence[str]) -> None:
@@ -68,9 +69,10 @@ def evaluate_verb(arguments: Sequence[str]) -> None:
     options = _options("evaluate", arguments)
     from mlensing.evaluation.page import write_page
     from mlensing.inference import evaluate_split
+    from mlensing.inference.ensemble import RELEASED
 
-    folder = Path(options.pop("output_dir"))
-    report, images = evaluate_split(**options)
+    folder, checkpoint = Path(options.pop("output_dir")), options.pop("checkpoint") or RELEASED
+    report, images = evaluate_split(**options, checkpoint=checkpoint)
     report.save(folder / "report.json")
     write_page(report, folder / "report.html", images)
     _print_report(report)
@@ -79,7 +81,8 @@ def evaluate_verb(arguments: Sequence[str]) -> None:
 
 def evaluate_parser() -> Any:
     """Options of ``evaluate``."""
-    made = signature_parser("evaluate", "mlensing.inference:evaluate_split")
+    made = signature_parser("evaluate", "mlensing.inference:evaluate_split", skip=("checkpoint",))
+    made.add_argument("--checkpoint", nargs="+", help=CHECKPOINT_HELP)
     made.add_argument("--output_dir", default="results/evaluation", help="where to write")
     return made
 
@@ -115,8 +118,8 @@ def predict_verb(arguments: Sequence[str]) -> None:
     dropout = Dropout(options.pop("uncertainty"), options.pop("passes"))
     table = predictor.predict(**options, dropout=dropout)
     if nonlenses:
-        known = predictor.predict(**{**options, "inputs": nonlenses})
-        table = with_p_values(table, known["logit"], share)
+        alike = {name: value for name, value in options.items() if name not in ("inputs", "members")}
+        table = with_p_values(table, predictor.nonlens_logits(nonlenses, **alike), share)
     write_scores(table, output)
     failed = int((table["status"] != "ok").sum())
     print(f"wrote {output}: {len(table)} rows" + (f", {failed} unreadable (see status)" if failed else ""))
@@ -129,9 +132,7 @@ def predict_parser() -> argparse.ArgumentParser:
     made = _Parser(f"{PROGRAM} predict", **_words("predict", argparse.RawDescriptionHelpFormatter))
     made.add_argument("inputs", nargs="+", metavar="INPUT", help="a file, a folder, or an index CSV")
     made.add_argument("--output", default="scores.csv", help=".csv .parquet .vot or .fits (default: %(default)s)")
-    made.add_argument(
-        "--checkpoint", nargs="+", help="finders, or an ensemble's folder (default: the released ensemble)"
-    )
+    made.add_argument("--checkpoint", nargs="+", help=CHECKPOINT_HELP)
     made.add_argument("--survey", help="preset of files whose header names none: lsst, des, cfhtls, ...")
     made.add_argument("--pixel_scale", type=float, help="of files that state none [arcsec/px]")
     made.add_argument("--prevalence", type=float, help="share of lenses among what is scored, such as 0.001")
@@ -246,7 +247,7 @@ def realism_parser() -> argparse.ArgumentParser:
     made.add_argument("--pixel_scale", type=float, help="of files that state none [arcsec/px]")
     made.add_argument("--classes", nargs="+", default=[], help="classes to compare: lens, nonlens, spiral, ...")
     made.add_argument("--stretch", type=int, help="which of the survey's colour stretches, from 0 (default: all)")
-    made.add_argument("--checkpoint", help="a trained finder (default: the newest in lightning_logs, if any)")
+    made.add_argument("--checkpoint", help="a trained finder or an ensemble's folder (default: the released ensemble)")
     made.add_argument("--num_samples", type=int, default=256, help="simulated images (default: %(default)s)")
     made.add_argument("--resamples", type=int, default=500, help="of the bootstrap (default: %(default)s)")
     made.add_argument("--seed", type=int, default=0, help="of sky and discriminators (default: %(default)s)")
@@ -395,8 +396,9 @@ def _print_selection(record: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    names = ("log_loss", "roc_auc", "tpr_at_fpr_1e-2", "ece")
-    table = Table("rule", "members", *names, title=f"validation, {record['images']} images")
+    names = {"log_loss": "log loss", "roc_auc": "ROC AUC", "tpr_at_fpr_1e-2": "TPR at 1e-2", "ece": "ECE"}
+    table = Table("rule", "members", *names.values(), title=f"validation, {record['images']} images")
+    table.columns[0].no_wrap = True
     rows = [{"rule": "", "members": [key], **found} for key, found in record["members"].items()]
     for row in [*rows, *record["candidates"]]:
         table.add_row(row["rule"], ", ".join(row["members"]), *(f"{row[name]:.4f}" for name in names))

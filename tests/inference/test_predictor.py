@@ -41,6 +41,9 @@ def mixed(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text.png").write_text("not a picture")
     fits.PrimaryHDU(np.full((3, 32, 32), np.nan, np.float32)).writeto(folder / "nan.fits")
     (folder / "notes.txt").write_text("not an image")
+    (folder / ".cache").mkdir()
+    np.save(folder / ".cache/pixels.npy", np.zeros((9, 3, 32, 32), np.float32))
+    (folder / "deep/._c.fits").write_text("what a system left")
     return folder
 
 
@@ -132,6 +135,14 @@ def test_bands_it_cannot_find_are_named(predictor: Predictor, contract: ModelCon
     other = changed(predictor, contract, bands=("u", "g", "r"))
     with pytest.raises(ContractError, match="expected bands u,g,r, got g,r,i"):
         other.predict([mixed / "a.fits"])
+
+
+def test_lenses_of_an_index_are_no_known_nonlenses(predictor: Predictor, data_dir: Path) -> None:
+    table = predictor.predict([data_dir / "test/index.csv"], prevalence=0.01)
+    found = predictor.nonlens_logits([data_dir / "test/index.csv"], prevalence=0.01)
+    np.testing.assert_allclose(found, table["logit"][::2], rtol=1e-5)  # every second row is a lens
+    assert len(predictor.nonlens_logits([data_dir / "test"])) == 16  # a folder says nothing of what it holds
+    assert np.isnan(predictor.nonlens_logits([data_dir / "absent.fits"])).all()
 
 
 def test_nothing_given_is_an_empty_table(predictor: Predictor) -> None:

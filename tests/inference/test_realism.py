@@ -12,7 +12,7 @@ from PIL import Image
 
 from mlensing.data.alike import read_alike
 from mlensing.data.gather import gather
-from mlensing.errors import ConfigError
+from mlensing.errors import ConfigError, ContractError
 from mlensing.evaluation.realism import Realism
 from mlensing.inference import Predictor
 from mlensing.inference.realism import finder_features, picture_sky, realism, write_realism
@@ -63,8 +63,10 @@ def test_a_simulated_sky_is_like_itself(colour: Path, mixture: Path, checkpoint:
     assert made.image.min() >= 0 and made.image.max() <= 255 and np.array_equal(made.image, made.image.round())
 
 
-def test_another_sky_is_told_apart_in_linear_bands_too(linear: Path, mixture: Path, tmp_path: Path) -> None:
-    found, real, made = realism([linear], mixture, checkpoint=None, num_samples=64, resamples=20)
+def test_another_sky_is_told_apart_in_linear_bands_too(
+    linear: Path, mixture: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    found, real, made = realism([linear], mixture, checkpoint=checkpoint, num_samples=64, resamples=20)
     assert real.survey == made.survey == "des" and real.representation == made.representation == "linear"
     assert found.discriminators["appearance"].value > 0.95
     write_realism(tmp_path, found, real, made)
@@ -72,11 +74,14 @@ def test_another_sky_is_told_apart_in_linear_bands_too(linear: Path, mixture: Pa
     assert Realism.model_validate_json((tmp_path / "realism.json").read_text()).real == 11
 
 
-def test_no_finder_is_said_in_words(linear: Path, mixture: Path, tmp_path: Path, monkeypatch: object) -> None:
-    assert isinstance(monkeypatch, pytest.MonkeyPatch)
-    monkeypatch.chdir(tmp_path)
+def test_a_finder_that_does_not_fit_is_said_in_words(
+    linear: Path, mixture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlensing.inference.realism.RELEASED", tmp_path / "absent.safetensors")
     found, *_ = realism([linear], mixture, num_samples=16, resamples=0)
-    assert "finder" not in found.discriminators and "no trained finder" in found.skipped["finder"]
+    assert "finder" not in found.discriminators and "no such checkpoint" in found.skipped["finder"]
+    with pytest.raises(ContractError, match="no such checkpoint"):
+        realism([linear], mixture, checkpoint=tmp_path / "absent.safetensors", num_samples=16, resamples=0)
 
 
 def test_the_same_seed_gives_the_same_result(linear: Path, mixture: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from astropy.table import Table
 
 from mlensing.errors import ConfigError
-from mlensing.inference.scores import WRITERS, write_scores
+from mlensing.inference.scores import WRITERS, with_p_values, write_scores
 
 
 def make_table() -> pd.DataFrame:
@@ -58,3 +58,21 @@ def test_unknown_endings_name_the_known(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"\.csv, \.parquet, \.vot, \.xml, \.fits"):
         write_scores(make_table(), tmp_path / "scores.xlsx")
     assert not list(tmp_path.iterdir())
+
+
+def test_few_known_nonlenses_are_said_to_be_too_few(capsys: pytest.CaptureFixture[str]) -> None:
+    table, known = make_table(), [-2.0] * 98
+    assert with_p_values(table, known, 0.01)["p_value"][0] == pytest.approx(1 / 99)
+    assert (
+        "98 known non-lenses are too few for a share of 0.01, which takes 99: no image passes"
+        in capsys.readouterr().out
+    )
+    found = with_p_values(table, [*known, -2.0, np.nan], 0.01)
+    assert list(found.columns)[-2:] == ["p_value", "status"] and np.isnan(found["p_value"][1])
+    assert "1 of 2 images lie above a logit of -2.00" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("known", "share", "words"), [([0.0], 1.0, "share"), ([np.nan], 0.1, "nonlenses")])
+def test_p_values_of_nothing_are_refused(known: list[float], share: float, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        with_p_values(make_table(), known, share)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import torch
 from mlensing.contract import BandStatistics, ModelContract
 from mlensing.errors import ConfigError
 from mlensing.inference.dropout import full_dropout
-from mlensing.models import MODELS, build
+from mlensing.models import build
 
 SMALL: dict[str, dict[str, Any]] = {  # the conformance of a narrow network is that of a wide one
     "dinov2": {"pixels": 56},
@@ -23,8 +22,6 @@ SMALL: dict[str, dict[str, Any]] = {  # the conformance of a narrow network is t
     "vit_s16": {"dim": 16, "depth": 2, "heads": 2, "patch": 8},
     "zoobot": {"size": "convnext_pico"},
 }
-NEEDED = {"dinov2": "transformers", "zoobot": "timm"}
-"""Optional libraries; tests/models/test_foundation.py goes without."""
 
 
 def make_contract(bands: int = 3, size: int = 64, name: str = "resnet18") -> ModelContract:
@@ -32,14 +29,6 @@ def make_contract(bands: int = 3, size: int = 64, name: str = "resnet18") -> Mod
     names = tuple(f"b{i}" for i in range(bands))
     kinds: dict[Any, BandStatistics] = {"linear": stats}
     return ModelContract(name=name, bands=names, input_size=size, pixel_scale=(0.1, 0.4), statistics=kinds)
-
-
-@pytest.fixture(params=sorted(MODELS))
-def name(request: pytest.FixtureRequest) -> str:
-    if request.param in NEEDED and find_spec(NEEDED[request.param]) is None:
-        pytest.skip(f"{request.param} needs {NEEDED[request.param]}, which is not installed")
-    torch.manual_seed(0)
-    return str(request.param)
 
 
 @pytest.mark.parametrize("bands", [1, 3, 5])
@@ -77,6 +66,20 @@ def test_a_checkpoint_builds_it_without_memory_first(name: str) -> None:
     assert all(tensor.is_meta for tensor in other.state_dict().values())
     other.load_state_dict(net.state_dict(), assign=True)
     assert torch.equal(net(image), other(image))
+
+
+def test_it_learns_after_it_has_predicted(name: str) -> None:
+    """Nothing that inference mode made is kept: autograd refuses such tensors."""
+    net, image = build(name, make_contract(size=48), **SMALL[name]), torch.randn(2, 3, 48, 48)
+    with torch.inference_mode():
+        net(image)
+    net(image).sum().backward()
+
+
+def test_it_exports_for_any_batch_and_stays_as_it_is(name: str) -> None:
+    net, image = build(name, make_contract(size=72), **SMALL[name]).eval(), torch.randn(5, 3, 72, 72)
+    program = torch.export.export(net, (image[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False)
+    torch.testing.assert_close(program.module()(image), net(image), rtol=1e-4, atol=1e-5)
 
 
 def test_a_prediction_does_not_depend_on_batch_mates(name: str) -> None:

@@ -52,6 +52,8 @@ def gather(
 ) -> list[Item]:
     """Files, folders (searched in depth, in sorted order) and index CSVs as one list, in the order given.
 
+    What is hidden, with a name that begins with a dot, is passed over in folders.
+
     A folder with one cube a band (``mlensing.data.cubes``) is as many images as the cubes have planes.
 
     Arguments:
@@ -88,10 +90,16 @@ def _in_folder(folder: Path) -> list[Item]:
 
 
 def _images_under(folder: Path) -> list[Path]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and is_image(path))
+    found = (path for path in folder.rglob("*") if not _hidden(path.relative_to(folder)))
+    paths = sorted(path for path in found if path.is_file() and is_image(path))
     if not paths:
         raise ImageError(folder, "no image in this folder", "Give a folder with FITS, PNG, JPEG or .npy files.")
     return paths
+
+
+def _hidden(path: Path) -> bool:
+    """Whether a name on the way begins with a dot: caches of ours, and what systems leave beside files."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _of_index(path: Path, labelled: bool) -> Iterator[Item]:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Generator
 
-from mlensing.contract import ModelContract
+from mlensing.contract import CHANNELS, ModelContract
 from mlensing.data.gather import gather
-from mlensing.errors import CatalogError, ConfigError
-from mlensing.evaluation.calibrators import fit_calibration
+from mlensing.errors import CatalogError, ConfigError, ContractError
+from mlensing.evaluation.calibrators import CALIBRATORS, fit_calibration
 from mlensing.evaluation.curves import LENS
 from mlensing.evaluation.fusion import RULES
 from mlensing.inference.ensemble import Ensemble, EnsembleScores, keys_of, save_ensemble, stacked
@@ -30,6 +30,7 @@ from mlensing.provenance import fingerprint, provenance
 from mlensing.simulate.composites import SurveyComposites
 from mlensing.simulate.mixture import Mixture
 from mlensing.simulate.simulator import BLOCK, Simulator
+from mlensing.survey import Survey
 
 
 class Validation(NamedTuple):
@@ -61,7 +62,7 @@ def assemble(
         output_dir: folder to write, which ``--checkpoint`` of other verbs takes.
         data_dir: labelled validation images, a split's folder or its index; never the test split.
         mixture: or a sky to simulate them from, such as ``configs/release_sky.yaml``; another sky than any training's.
-        num_samples: simulated images.
+        num_samples: simulated images, rounded up to whole blocks of 64.
         calibration: of each member: temperature, beta or isotonic.
         rule: mean, inverse_variance, calibrated_mean or stacked; None chooses.
         keep_all: take every member and choose the rule only.
@@ -70,20 +71,19 @@ def assemble(
         seed: of the simulated sky and of the folds.
 
     Raises:
-        ConfigError: no validation data or two kinds of it, an unknown rule, too few labelled images.
-        ContractError: finders that do not fit together.
+        ConfigError: no validation data or two kinds of it, an unknown rule or calibration, too few labelled images.
+        ContractError: finders that do not fit together, or a sky of another kind than theirs.
     """
-    if (data_dir is None) == (mixture is None):
-        raise ConfigError("ensemble", "expected --data_dir or --mixture", "Give one of them to validate on.")
-    if rule is not None and rule not in RULES:
-        raise ConfigError("rule", f"unknown rule {rule!r}", f"Known: {', '.join(RULES)}.")
     settings = dict(locals())
+    _check(data_dir, mixture, num_samples, calibration, rule)
     found = [read_checkpoint(path) for path in checkpoints]
     keys = keys_of(found)
     members = [Member(key, c.contract, c.network(), device) for key, c in zip(keys, found, strict=True)]
     ensemble = Ensemble(members)
     if mixture is not None:
-        seen = simulated_validation(ensemble, Mixture.load(mixture), num_samples, seed)
+        sky = Mixture.load(mixture)
+        require_fitting(sky, ensemble.contract, where=mixture)
+        seen = simulated_validation(ensemble, sky, num_samples, seed)
     else:
         seen = split_validation(ensemble, str(data_dir), survey)
     named = dict(zip(keys, calibrated(found, seen, calibration), strict=True))
@@ -97,7 +97,7 @@ def assemble(
 
 def calibrated(found: Sequence[Checkpoint], seen: Validation, kind: str) -> list[Checkpoint]:
     """The same finders with calibrations fitted on the validation data, and its share of lenses as their prevalence."""
-    known = np.isfinite(seen.label)
+    known = np.isfinite(seen.label) & np.isfinite(seen.scores.logit).all(0)
     share = float(np.mean(seen.label[known] >= LENS)) if known.any() else 0.5
     prevalence = min(max(share, 1e-6), 1 - 1e-6)
 
@@ -124,6 +124,26 @@ def split_validation(ensemble: Ensemble, data_dir: str | Path, survey: str | Non
     return Validation(scores, np.array([item.label for item in items], float), [m.domain for m in ensemble.members])
 
 
+def require_fitting(mixture: Mixture, contract: ModelContract, *, where: object) -> None:
+    """Refuse a sky that the finders would not take as it is.
+
+    Raises:
+        ContractError: another size, other bands, a kind of image that they were not trained for, or no survey whose
+            pixels they were all trained for; of several surveys, some may have others.
+    """
+    contract.require_bands(mixture.bands or CHANNELS, where=where)
+    for kind, weight in mixture.representations.items():
+        if weight > 0:
+            contract.require_representation(kind, where=where)
+    if mixture.size != contract.input_size:
+        problem = f"it simulates {mixture.size} pixels a side, the finders take {contract.input_size}"
+        raise ContractError(where, problem, "Correct its `size`.")
+    if not any(contract.accepts_scale(Survey.load(name).pixel_scale) for name in mixture.surveys):
+        low, high = contract.pixel_scale
+        problem = f'none of its surveys has pixels of {low:.3f}" to {high:.3f}", which the finders share'
+        raise ContractError(where, problem, "Give the sky that they were trained on.")
+
+
 def simulated_validation(ensemble: Ensemble, mixture: Mixture, num_samples: int, seed: int) -> Validation:
     """Scores of a simulated sky whose seed no training takes, its share of composites as the mixture says."""
     apart = int(fingerprint(f"ensemble {seed}".encode())[:7], 16)
@@ -142,3 +162,14 @@ def simulated_validation(ensemble: Ensemble, mixture: Mixture, num_samples: int,
     every = [MemberScores(*map(torch.cat, zip(*parts, strict=True))) for parts in zip(*scores, strict=True)]
     domains = [Domain.fit(member.statistics.cpu(), torch.cat(kinds)) for member in every]
     return Validation(stacked(every), np.concatenate(labels), domains)
+
+
+def _check(data_dir: str | None, mixture: str | None, num_samples: int, calibration: str, rule: str | None) -> None:
+    """Refuse settings that would fail only after everything has been scored."""
+    if (data_dir is None) == (mixture is None):
+        raise ConfigError("ensemble", "expected --data_dir or --mixture", "Give one of them to validate on.")
+    if num_samples < 1:
+        raise ConfigError("num_samples", f"expected 1 or more, got {num_samples}", "Take 4096.")
+    for name, given, known in (("calibration", calibration, CALIBRATORS), ("rule", rule or RULES[0], RULES)):
+        if given not in known:
+            raise ConfigError(name, f"unknown {name} {given!r}", f"Known: {', '.join(known)}.")

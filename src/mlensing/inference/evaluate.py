@@ -62,7 +62,7 @@ def evaluate_split(
         raise CatalogError(data_dir, problem, "Repair the files, or correct the index.")
     keys = [member.key for member in predictor.ensemble.members]
     config = {
-        "checkpoint": str(checkpoint),
+        "checkpoint": [str(path) for path in ([checkpoint] if isinstance(checkpoint, str | Path) else checkpoint)],
         "data_dir": str(data_dir),
         "survey": survey,
         "views": views,

@@ -23,6 +23,7 @@ from mlensing.contract import ModelContract
 from mlensing.data.gather import Item, gather, read_item
 from mlensing.errors import ConfigError, ContractError, MLensingError
 from mlensing.evaluation.calibration import shift_prevalence, sigmoid
+from mlensing.evaluation.curves import LENS
 from mlensing.inference.backend import Backend
 from mlensing.inference.ensemble import RELEASED, Ensemble, EnsembleScores
 from mlensing.inference.inputs import Pixels, fit_to
@@ -102,6 +103,24 @@ class Predictor:
             for member, row in zip(self.ensemble.members, self.log_odds(scores, prevalence), strict=True):
                 table.insert(len(table.columns) - 1, f"logit_{member.key}", row)
         return table
+
+    def nonlens_logits(
+        self,
+        inputs: Sequence[str | Path],
+        *,
+        survey: str | None = None,
+        batch_size: int = 64,
+        prevalence: float | None = None,
+        pixel_scale: float | None = None,
+        views: Views = 1,
+    ) -> NDArray[np.float64]:
+        """Logits [n] of known non-lenses, to compare those of ``predict`` with: the same arguments, the same errors.
+
+        What an index calls a lens is left out; an image that cannot be read is NaN.
+        """
+        items = gather(inputs, survey=survey, pixel_scale=pixel_scale)
+        others = [item for item in items if not item.label >= LENS]
+        return self.score_items(others, batch_size, prevalence=prevalence, views=views)[0]["logit"].to_numpy(float)
 
     def score_items(
         self,

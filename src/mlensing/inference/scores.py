@@ -92,10 +92,14 @@ def with_p_values(table: pd.DataFrame, known: ArrayLike, share: float) -> pd.Dat
     found.insert(len(found.columns) - 1, "p_value", p_values(table["logit"], scores))
     threshold = conformal_threshold(scores, share)
     passed = int((table["logit"] > threshold).sum())
-    print(
-        f"{passed} of {len(table)} images lie above a logit of {threshold:.2f}: on average at most {share:g} of "
-        f"non-lenses like the {count} known ones do"
-    )
+    if np.isinf(threshold):
+        needed = int(np.ceil(1 / share - 1e-9)) - 1
+        print(f"{count} known non-lenses are too few for a share of {share:g}, which takes {needed}: no image passes")
+    else:
+        print(
+            f"{passed} of {len(table)} images lie above a logit of {threshold:.2f}: on average at most {share:g} of "
+            f"non-lenses like the {count} known ones do"
+        )
     return found
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mlensing.contract import ModelContract
@@ -24,9 +26,10 @@ PAIR, PLACE = 5, 4
 
 
 @lru_cache(maxsize=8)
-@torch.inference_mode(mode=False)  # what is kept serves trainings too
-def polar_geometry(rows: int, columns: int) -> tuple[Tensor, Tensor]:
+def polar_geometry(rows: int, columns: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Where tokens stand about the middle of the image, and how pairs of them lie to each other.
+
+    In numpy, because it is kept: tensors made in inference mode, or by a tracing export, serve nothing else afterwards.
 
     Returns:
         [N, PLACE]: x, y, radius, and a Gaussian of the radius; [N, N, PAIR]: separation along the radius and along the
@@ -35,16 +38,16 @@ def polar_geometry(rows: int, columns: int) -> tuple[Tensor, Tensor]:
     Example:
         >>> place, pair = polar_geometry(8, 8)
         >>> place.shape, pair.shape
-        (torch.Size([64, 4]), torch.Size([64, 64, 5]))
+        ((64, 4), (64, 64, 5))
     """
-    y, x = (STRIDE * (torch.arange(n) - (n - 1) / 2) / REACH for n in (rows, columns))
-    y, x = (grid.flatten() for grid in torch.meshgrid(y, x, indexing="ij"))
-    radius = torch.hypot(x, y)
-    cosine = (x[:, None] * x + y[:, None] * y) / (radius[:, None] * radius).clamp(min=1e-6)
-    angle = torch.arccos(cosine.clamp(-1.0, 1.0))
-    one, other = radius[:, None].expand(-1, radius.numel()), radius.expand(radius.numel(), -1)
-    pair = torch.stack([(one - other).abs(), 0.5 * (one + other) * angle, cosine, one, other], -1)
-    return torch.stack([x, y, radius, torch.exp(-(radius**2))], -1), pair
+    y, x = (STRIDE * (np.arange(n) - (n - 1) / 2) / REACH for n in (rows, columns))
+    y, x = (grid.ravel() for grid in np.meshgrid(y, x, indexing="ij"))
+    radius = np.hypot(x, y)
+    cosine = (x[:, None] * x + y[:, None] * y) / np.maximum(radius[:, None] * radius, 1e-6)
+    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
+    one, other = np.broadcast_arrays(radius[:, None], radius)
+    pair = np.stack([np.abs(one - other), 0.5 * (one + other) * angle, cosine, one, other], -1)
+    return np.stack([x, y, radius, np.exp(-(radius**2))], -1).astype(np.float32), pair.astype(np.float32)
 
 
 class LightTransformer(nn.Module):
@@ -83,7 +86,7 @@ class LightTransformer(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """Image [B, bands, H, W] -> mean token [B, dim]."""
         grid = self.stem(x)
-        place, pair = (part.to(grid) for part in polar_geometry(*grid.shape[-2:]))
+        place, pair = (torch.from_numpy(part).to(grid) for part in polar_geometry(*grid.shape[-2:]))
         tokens = grid.flatten(2).transpose(1, 2) + self.place(place)
         bias = None if self.bias is None else self.bias(pair).permute(2, 0, 1)
         for block in self.blocks:
