@@ -4,9 +4,10 @@
 
 Every kind is made of images that the released sky simulates, half of them linear, half colour composites, or drawn by
 hand. "Ranked" is the share that scores above the threshold which 1 % of held-out simulated non-lenses pass: foreign
-images that are neither flagged nor ranked low are the ones that cost. Kinds that the training shows on purpose (sky
-without a galaxy, stars, one band thrice as Euclid's) are printed apart: they are not foreign, and do not count in
-DOMAIN_DETECTION, the mean over all others. Real images of DATA should not be flagged.
+images that are neither flagged nor ranked low are the ones that cost. "Doubted" is the share of folders of 32 images,
+of one representation, whose bands are doubted. Kinds that the training shows on purpose (sky without a galaxy, stars,
+one band thrice as Euclid's) are printed apart: they are not foreign, and do not count in DOMAIN_DETECTION, the mean over
+all others: of the share flagged, and for wrong bands of the share of folders. Nothing of DATA should be either.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +31,7 @@ from torch import Generator, Tensor
 from mlensing.errors import MLensingError
 from mlensing.inference import Predictor
 from mlensing.inference.ensemble import RELEASED, Ensemble
+from mlensing.inference.order import nearer_order
 from mlensing.simulate.composites import SurveyComposites
 from mlensing.simulate.mixture import Mixture
 from mlensing.simulate.simulator import BLOCK, Simulator
@@ -36,6 +39,7 @@ from mlensing.simulate.simulator import BLOCK, Simulator
 SKY = Path(__file__).parents[1] / "configs/release_sky.yaml"
 SEED = 20261125  # of no training
 FALSE_POSITIVES = 0.01
+FOLDERS, IN_ONE = 4, 32
 WHITE = 255.0
 
 
@@ -61,7 +65,7 @@ def main() -> int:
     if any(member.domain is None for member in predictor.ensemble.members):
         print("skipped: these finders say nothing of their training data; make them again with `mlensing ensemble`")
         return 0
-    table = Table("images", "number", "flagged", "ranked", title="out of domain")
+    table = Table("images", "number", "flagged", "ranked", "doubted", title="out of domain")
     value = simulated_rows(table, predictor.ensemble, 2048 if chosen.full else 768, 256 if chosen.full else 64)
     if (Path(chosen.data) / "cfhtls_rgb8").is_dir():
         real_rows(table, predictor, Path(chosen.data), None if chosen.full else 48)
@@ -77,15 +81,29 @@ def simulated_rows(table: Table, ensemble: Ensemble, held_out: int, count: int) 
     odds, flagged = judged(ensemble, sky)
     others = np.sort(odds[sky.label.numpy() == 0])
     threshold = float(others[-1 - int(FALSE_POSITIVES * len(others))])
-    table.add_row("held-out simulated sky", str(held_out), f"{flagged.mean():.3f}", f"{(odds > threshold).mean():.2f}")
+    share = f"{flagged.mean():.3f}", f"{(odds > threshold).mean():.2f}", f"{doubted(ensemble, sky):.2f}"
+    table.add_row("held-out simulated sky", str(held_out), *share)
     detected = []
-    for heading, kinds in (("shown in training", SHOWN), ("foreign", FOREIGN)):
+    for heading, kinds in (("shown in training", SHOWN), ("wrong bands", WRONG), ("foreign", FOREIGN)):
         table.add_section()
         for name, make in kinds.items():
-            odds, flagged = judged(ensemble, make(sky, count, generator))
-            table.add_row(f"{heading}: {name}", str(len(odds)), f"{flagged.mean():.2f}", ranked(odds, threshold))
-            detected += [flagged.mean()] if heading == "foreign" else []
+            images = make(sky, count, generator)
+            (odds, flagged), doubt = judged(ensemble, images), doubted(ensemble, images)
+            share = f"{flagged.mean():.2f}", f"{(odds > threshold).mean():.2f}", f"{doubt:.2f}"
+            table.add_row(f"{heading}: {name}", str(len(odds)), *share)
+            detected += {"wrong bands": [doubt], "foreign": [float(flagged.mean())]}.get(heading, [])
     return float(np.mean(detected))
+
+
+def doubted(ensemble: Ensemble, images: Images) -> float:
+    """Share of folders, drawn from the images of one representation each, whose bands are doubted."""
+    rng, found = np.random.default_rng(SEED), []
+    for folder in range(FOLDERS):
+        alike = (images.composite == bool(folder % 2)).nonzero()[:, 0].numpy()
+        if len(alike):
+            rows = rng.choice(alike, min(IN_ONE, len(alike)), replace=False)
+            found.append(nearer_order(ensemble.members[0], images.image[rows], images.composite[rows]) is not None)
+    return float(np.mean(found))
 
 
 def real_rows(table: Table, predictor: Predictor, data: Path, most: int | None) -> None:
@@ -96,9 +114,13 @@ def real_rows(table: Table, predictor: Predictor, data: Path, most: int | None) 
         for part in real_sky.all_sets(data, scratch):
             for kind, rows in part.groupby("set", sort=False):
                 some = rows.sample(n=min(most or len(rows), len(rows)), random_state=0)
-                found = predictor.predict(list(some["file"]))
+                with warnings.catch_warnings(record=True) as said:
+                    warnings.simplefilter("always")
+                    found = predictor.predict(list(some["file"]))
                 found = found[found["status"] == "ok"]
-                table.add_row(f"real: {kind}", str(len(found)), f"{(found['flag'] != '').mean():.3f}")
+                doubt = any("order of the bands" in str(warning.message) for warning in said)
+                share = f"{(found['flag'] != '').mean():.3f}"
+                table.add_row(f"real: {kind}", str(len(found)), share, "", "yes" if doubt else "no")
 
 
 def judged(ensemble: Ensemble, images: Images) -> tuple[np.ndarray, np.ndarray]:
@@ -107,10 +129,6 @@ def judged(ensemble: Ensemble, images: Images) -> tuple[np.ndarray, np.ndarray]:
     parts = [ensemble.score(images.image[row], images.composite[row]) for row in rows]
     odds = np.concatenate([ensemble.fused(part)[0] for part in parts])
     return odds, np.concatenate([part.unlike.mean(0) > 1 for part in parts])
-
-
-def ranked(odds: np.ndarray, threshold: float) -> str:
-    return f"{(odds > threshold).mean():.2f}"
 
 
 def simulated(count: int, composites: float | None = None, **changed: object) -> Images:
@@ -231,10 +249,13 @@ SHOWN = {
     "white noise": drawn(noise),
     "one band thrice": changed(lambda image, composite, generator: image[:, [1, 1, 1]]),
 }
+WRONG = {
+    "red, green, blue": changed(lambda image, composite, generator: image.flip(1)),
+    "green, blue, red": changed(lambda image, composite, generator: image[:, [1, 0, 2]]),
+    "green, red, blue": changed(lambda image, composite, generator: image[:, [1, 2, 0]]),
+    "i, z, y": another(bands=("i", "z", "y"), surveys={"hsc": 1.0, "lsst": 1.0}),
+}
 FOREIGN = {
-    "bands reversed": changed(lambda image, composite, generator: image.flip(1)),
-    "two bands swapped": changed(lambda image, composite, generator: image[:, [1, 0, 2]]),
-    "i, z, y for blue, green, red": another(bands=("i", "z", "y"), surveys={"hsc": 1.0, "lsst": 1.0}),
     "another survey (HST)": hubble,
     "upside down": changed(upside_down),
     "Gaussian blobs and arcs": drawn(lambda *size: blobs(*size, sersic=False)),
