@@ -112,6 +112,24 @@ def evaluate_parser() -> Any:
     return made
 
 
+def eval_paper_verb(arguments: Sequence[str]) -> None:
+    """Measure every trained member and their ensemble on the paper's test split, beside what the seed claims."""
+    options = _options("eval_paper", arguments)
+    from mlensing.inference.paper import evaluate_paper
+
+    _print_paper(evaluate_paper(**options))
+    drawn = f" and {options['output_dir']}/figures" if options["generate_figures"] else ""
+    print(f"wrote {options['output_dir']}/metrics.json{drawn}")
+
+
+def eval_paper_parser() -> Any:
+    """Options of ``eval_paper``."""
+    made = signature_parser("eval_paper", "mlensing.inference.paper:evaluate_paper", skip=("generate_figures",))
+    words = {"nargs": "?", "const": True, "default": False, "type": bool}
+    made.add_argument("--generate_figures", **words, help="also draw the figures, as PDF and PNG")
+    return made
+
+
 def ensemble_verb(arguments: Sequence[str]) -> None:
     """Put trained finders together: calibrate each, choose members and rule on validation data."""
     options = _options("ensemble", arguments)
@@ -288,6 +306,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "train_live": train_live_verb,
     "sweep": sweep_verb,
     "evaluate": evaluate_verb,
+    "eval_paper": eval_paper_verb,
     "ensemble": ensemble_verb,
     "predict": predict_verb,
     "export": export_verb,
@@ -312,6 +331,10 @@ EXAMPLES = {
     ],
     "train_live": ["--mixture configs/release_sky.yaml --draws 40000"],
     "evaluate": ["--checkpoint lightning_logs/version_0/checkpoints/best.ckpt --data_dir data/processed/test/"],
+    "eval_paper": [
+        "--generate_figures",
+        "--data_dir data/processed/test/ --checkpoints a/best.ckpt b/best.ckpt --output_dir results/mine",
+    ],
     "ensemble": [
         "a/best.ckpt b/best.ckpt --data_dir data/processed/val/ --output_dir my_ensemble",
         "a/best.ckpt b/best.ckpt --mixture configs/release_sky.yaml --output_dir my_ensemble",
@@ -409,6 +432,7 @@ PARSERS: dict[str, Callable[[], Any]] = {
     "train_live": partial(signature_parser, "train_live", "mlensing.training:fit_live"),
     "sweep": sweep_parser,
     "evaluate": evaluate_parser,
+    "eval_paper": eval_paper_parser,
     "ensemble": ensemble_parser,
     "predict": predict_parser,
     "export": export_parser,
@@ -456,6 +480,22 @@ def _print_table(frame: Any, title: str) -> None:
             *("" if value != value else f"{value:.4g}" if isinstance(value, float) else str(value) for value in row)
         )
     Console().print(table)
+
+
+def _print_paper(content: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    names = {"accuracy": "accuracy", "roc_auc": "ROC AUC", "tpr_at_fpr_1e-3": "TPR at 1e-3",
+             "tpr_at_fpr_1e-2": "TPR at 1e-2", "ece": "ECE"}  # fmt: skip
+    mark = "; a small set" if content["small"] else ""
+    table = Table("", *names.values(), title=f"test split, {content['images']['measured']} images{mark}")
+    for key, found in {**content["members"], "ensemble": content["ensemble"]}.items():
+        table.add_row(key, *(f"{found[name]['value']:.4f}" for name in names))
+    Console().print(table)
+    for name, claim in content["claims"].items():
+        measured = "-" if claim["measured"] is None else f"{claim['measured']['value']:.4f}"
+        print(f"{name}: claimed {claim['claim']}, measured {measured}, {'' if claim['reached'] else 'not '}reached")
 
 
 def _print_report(report: Any) -> None:

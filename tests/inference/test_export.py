@@ -56,7 +56,7 @@ def test_a_file_of_other_weights_is_not_used(folder: Path, tmp_path: Path, check
 
 
 def validation(logit: np.ndarray, label: np.ndarray) -> Validation:
-    return Validation(EnsembleScores(logit[None], np.zeros((1, len(logit)))), label)
+    return Validation(EnsembleScores(logit[None], *np.zeros((2, 1, len(logit)))), label, [None])
 
 
 def scores(checkpoint: Path, noise: float) -> dict[str, dict[str, float]]:
@@ -88,9 +88,9 @@ class Sky:
         found = ensemble.score(image, torch.zeros(400, dtype=torch.bool))
         if ensemble.members[0].key == "float32":
             self.label = (found.logit[0] > np.median(found.logit[0])).astype(float)
-            return Validation(found, self.label)
+            return Validation(found, self.label, [None])
         noise = self.spoil * np.random.default_rng(0).normal(size=400) * found.logit.std()
-        return Validation(EnsembleScores(found.logit + noise, found.variance), self.label)
+        return Validation(found._replace(logit=found.logit + noise), self.label, [None])
 
 
 def test_int8_is_written_with_its_figures_or_refused_with_them(

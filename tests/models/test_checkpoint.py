@@ -14,7 +14,8 @@ from tests.models.test_conformance import SMALL
 from mlensing.contract import BandStatistics, Calibration, ModelContract
 from mlensing.errors import ContractError
 from mlensing.models import build
-from mlensing.models.checkpoint import FORMAT, Checkpoint, read_checkpoint, stamp, warm_start, write_safetensors
+from mlensing.models.checkpoint import FORMAT, Checkpoint, read_checkpoint, stamp, write_safetensors
+from mlensing.models.warm_start import warm_start
 
 OPTIONS = {"width": 4}
 

@@ -25,7 +25,9 @@ pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 def make_checkpoint(folder: Path, name: str) -> Checkpoint:
     torch.manual_seed(0)
     contract = make_contract().model_copy(update={"name": name, "options": SMALL[name], "input_size": 32})
-    torch.save(make_content(contract), folder / f"{name}.ckpt")
+    content = make_content(contract)
+    content["state_dict"]["domain.mean"] = torch.arange(3.0)
+    torch.save(content, folder / f"{name}.ckpt")
     return read_checkpoint(folder / f"{name}.ckpt")
 
 
@@ -46,6 +48,7 @@ def test_every_architecture_says_the_same_in_onnx_for_any_batch(tmp_path: Path, 
     write_onnx(tmp_path / "a.onnx", exported(given))
     found = read_checkpoint(tmp_path / "a.onnx")
     assert (found.contract, found.config) == (given.contract, given.config)
+    assert torch.equal(found.content["state_dict"]["domain.mean"], torch.arange(3.0))
     net, other = given.network(), found.network()
     assert other.dropout == net.dropout and not other.training
     for batch in (1, 3):
@@ -134,6 +137,10 @@ def wrong_head(_: Any, words: dict[str, str]) -> None:
     words["head"] = "[]"
 
 
+def broken_domain(_: Any, words: dict[str, str]) -> None:
+    words["domain"] = "AAAA"
+
+
 def broken_graph(proto: Any, _: dict[str, str]) -> None:
     del proto.graph.node[0]
 
@@ -150,6 +157,7 @@ def broken_graph(proto: Any, _: dict[str, str]) -> None:
         (other_size, "does not do what its contract says"),
         (other_head, "not that of its graph"),
         (wrong_head, "does not do what its contract says"),
+        (broken_domain, "domain is not readable"),
         (broken_graph, "does not do what its contract says"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

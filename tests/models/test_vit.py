@@ -13,8 +13,8 @@ from torch import Tensor
 from mlensing.contract import BandStatistics, ModelContract
 from mlensing.errors import ConfigError
 from mlensing.models import build
-from mlensing.models.checkpoint import warm_start
 from mlensing.models.vit import resampled_positions
+from mlensing.models.warm_start import warm_start
 
 SMALL: dict[str, Any] = {"dim": 16, "depth": 2, "heads": 2}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -135,12 +136,22 @@ def test_an_interrupted_trial_goes_on(data_dir: Path, tmp_path: Path, monkeypatc
     assert list(pd.read_csv(best.parents[1] / "metrics.csv")["epoch"]) == [1, 2]
 
 
-def test_recall_is_told_with_the_shift_of_the_weights(data_dir: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"output_dir": str(tmp_path), "trials": 1, "min_epochs": 3, "points": 2, "about": "default"}
-    found = sweep(base(data_dir, max_epochs=3, lr=0.03), ranges={"class_weight_ratio": [1e-3, 1e3]}, **options)
-    low, high = found.results[found.results["stage"] == "sensitivity"]["recall"]
-    assert low < 0.5 < high and found.sensitivity["recall_range"].item() == pytest.approx(100 * (high - low))
-    assert found.sensitivity["claim"].item() == PARAMETERS["class_weight_ratio"].claim
+def test_figures_are_those_of_the_logits_as_trained(
+    swept: tuple[Path, Found], data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = Path(swept[1].best["checkpoint"])
+    kept = room.measure(best, base(data_dir))
+    assert kept == {name: swept[1].best[name] for name in kept} and kept["images"] == 16 and kept["lenses"] == 8
+    labels, logits = np.array([1.0, 1.0, 1.0, 0.0]), np.array([0.5, 2.0, -0.5, 1.0])
+    monkeypatch.setattr(room, "scores", lambda *_: (labels, logits))
+    told = room.measure(best, base(data_dir, class_weight_ratio=20.0))  # log 20 is not taken off
+    assert told["recall"] == told["precision"] == pytest.approx(2 / 3) and told["accuracy"] == 0.5
+
+
+def test_centre_of_what_is_varied_alone(data_dir: Path) -> None:
+    settings = base(data_dir, lr=2e-3)
+    assert room.default(settings, "lr") == 2e-3 and room.default(settings, "dropout") == 0.2
+    assert room.default({**settings, "model_options": {"dropout": 0.4}}, "dropout") == 0.4
 
 
 def test_on_the_command_line(

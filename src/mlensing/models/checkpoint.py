@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from mlensing.contract import ModelContract
 from mlensing.errors import ConfigError, ContractError
 from mlensing.models import build
 from mlensing.models.domain import Domain
-from mlensing.models.safe import PREFIX, read_content, read_tensors, write_content
+from mlensing.models.safe import PREFIX, read_content, write_content
 from mlensing.provenance import replacing
 
 FORMAT = 2
@@ -88,7 +88,7 @@ class Checkpoint:
 
     def domain(self) -> Domain | None:
         """What the network was trained on, if the file says."""
-        return Domain.of(self.content.get("state_dict", {}))  # an ONNX file has none
+        return Domain.of(self.content["state_dict"])
 
     def with_domain(self, domain: Domain) -> Checkpoint:
         """The same checkpoint with another domain, in memory."""
@@ -113,7 +113,7 @@ def write_safetensors(path: str | Path, checkpoint: Checkpoint, *, half: bool = 
     Raises:
         ContractError: an ONNX file, whose tensors are those of a graph.
     """
-    if "state_dict" not in checkpoint.content:
+    if "model" in checkpoint.content:
         raise ContractError(checkpoint.path, "an ONNX file cannot become a checkpoint again", GIVE)
     content = {**checkpoint.content, "contract": checkpoint.contract.model_dump_json(), "format": FORMAT}
     write_content(path, {**content, "config": json.dumps(checkpoint.config, default=str)}, half=half)
@@ -243,46 +243,3 @@ def interpret(path: Path, content: Mapping[str, Any]) -> tuple[ModelContract, di
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         problem = f"its contract is not valid ({'; '.join(str(error).splitlines()[:4])})"
         raise ContractError(path, problem, "Train again with this version.") from error
-
-
-def warm_start(net: nn.Module, path: str | Path) -> list[str]:
-    """Copy into ``net`` the weights of a checkpoint or of a bare ``state_dict`` that fit by name and shape.
-
-    Public weights of torchvision and timm load this way, the head and (for other than three bands) the first layer
-    aside. A network with a method ``adapt`` is asked first to bring a state to its own sizes.
-
-    Returns:
-        names of the network's tensors that kept their own values.
-
-    Raises:
-        ContractError: unreadable, or nothing fits.
-    """
-    path = Path(path)
-    remedy = "Give a checkpoint or a state_dict (torch.save, safetensors) of the same architecture, width and stem."
-    given = _weights(path, remedy)
-    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = getattr(net, "adapt", None)
-    given = adapt(given) if adapt else given
-    own = net.state_dict()
-    fitting = {key: given[key] for key in own if _same_shape(own[key], given.get(key))}
-    if not any(key.endswith("weight") for key in fitting):
-        raise ContractError(path, "no tensor in it fits the network by name and shape", remedy)
-    net.load_state_dict({**own, **fitting})
-    return sorted(own.keys() - fitting.keys())
-
-
-def _weights(path: Path, remedy: str) -> dict[str, Tensor]:
-    """Tensors by the network's own names, of any file that holds weights."""
-    if not path.is_file():
-        raise ContractError(path, "there are no such weights", remedy)
-    try:
-        safe = path.suffix == ".safetensors"
-        content: Any = read_tensors(path)[1] if safe else torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, *UNREADABLE, *GARBLED) as error:
-        raise ContractError(path, "not readable as weights", remedy) from error
-    given = content.get("state_dict", content) if isinstance(content, dict) else {}
-    named = {str(key).removeprefix(PREFIX): value for key, value in given.items()}
-    return {key: value for key, value in named.items() if isinstance(value, Tensor)}
-
-
-def _same_shape(own: Tensor, given: Tensor | None) -> bool:
-    return given is not None and own.shape == given.shape

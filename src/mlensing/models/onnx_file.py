@@ -2,13 +2,14 @@
 
 Input ``image`` [B, bands, H, W], normalised as the contract says; outputs ``logit`` [B] and ``features`` [B, F]; any
 batch. The metadata are the strings ``format``, ``contract``, ``config``, ``head`` (weight and bias in JSON),
-``dropout``, ``weights`` (the digest of the tensors it was made of) and, as the last bytes of the file, ``sha256`` of
-all before.
+``dropout``, ``weights`` (the digest of the tensors it was made of), ``domain`` (tensors ``domain.*``, if the checkpoint
+has any, as base64 of safetensors) and, as the last bytes of the file, ``sha256`` of all before.
 Needs the extra ``onnx``, which is imported when asked for.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import warnings
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from mlensing.errors import ContractError
@@ -52,7 +54,7 @@ def exported(checkpoint: Checkpoint) -> bytes:
         ContractError: outputs that differ from torch's by more than ``CLOSE``, relative to the largest.
     """
     require_onnx()
-    if "state_dict" not in checkpoint.content:
+    if "model" in checkpoint.content:
         raise ContractError(checkpoint.path, "it is an ONNX file already", "Give the checkpoint it was made of.")
     contract, net = checkpoint.contract, checkpoint.network()
     shape = (8, len(contract.bands), contract.input_size, contract.input_size)
@@ -80,7 +82,8 @@ def words_of(checkpoint: Checkpoint, net: nn.Module) -> dict[str, str]:
     """The strings of a checkpoint's ONNX file, but for ``sha256``."""
     head = classifier(net).head
     numbers = {"weight": head.weight[0].tolist(), "bias": head.bias[0].item()}
-    return {
+    domain = {key: value for key, value in checkpoint.content["state_dict"].items() if key.startswith("domain.")}
+    words = {
         "format": str(FORMAT),
         "contract": checkpoint.contract.model_dump_json(),
         "config": json.dumps(checkpoint.config, default=str),
@@ -88,6 +91,7 @@ def words_of(checkpoint: Checkpoint, net: nn.Module) -> dict[str, str]:
         "dropout": str(classifier(net).dropout),
         "weights": weights_digest(net),
     }
+    return {**words, "domain": base64.b64encode(save(domain)).decode()} if domain else words
 
 
 def weights_digest(net: nn.Module) -> str:

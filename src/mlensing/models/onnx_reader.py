@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor, nn
 
 from mlensing.errors import ContractError
 from mlensing.models.checkpoint import Checkpoint, interpret
@@ -24,7 +27,7 @@ REMEDY = "Export it again from its checkpoint: mlensing export."
 
 @dataclass(frozen=True)
 class OnnxCheckpoint(Checkpoint):
-    """A finder in an ONNX file; ``content`` holds its strings, and the file itself under ``model``."""
+    """A finder in an ONNX file; ``content`` holds its strings, its domain, and the file itself under ``model``."""
 
     def network(self) -> nn.Module:
         """The network, run by onnxruntime on the CPU."""
@@ -49,10 +52,19 @@ def read_onnx(path: Path) -> OnnxCheckpoint:
     if missing:
         raise ContractError(path, f"it has no {missing[0]}, so nothing says which pixels it takes", REMEDY)
     number = words["format"]
-    strings = {**words, "format": int(number) if number.isdecimal() else number, "model": content}
-    checkpoint = OnnxCheckpoint(path, *interpret(path, strings), strings)
+    numbered = {**words, "format": int(number) if number.isdecimal() else number}
+    held = {**numbered, "model": content, "state_dict": _domain(path, words)}
+    checkpoint = OnnxCheckpoint(path, *interpret(path, held), held)
     _require_fit(checkpoint)
     return checkpoint
+
+
+def _domain(path: Path, words: Mapping[str, str]) -> dict[str, Tensor]:
+    """The tensors besides those of the network."""
+    try:
+        return load(base64.b64decode(words["domain"], validate=True)) if "domain" in words else {}
+    except (SafetensorError, ValueError) as error:
+        raise ContractError(path, "its domain is not readable", REMEDY) from error
 
 
 def _require_closed(path: Path, model: Any) -> None:

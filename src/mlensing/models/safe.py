@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from mlensing.errors import ContractError
@@ -52,7 +52,7 @@ def write_content(path: str | Path, content: Mapping[str, Any], *, half: bool) -
     tensors = {name: _stored(name, tensor, half=half) for name, tensor in content["state_dict"].items()}
     words = {name: str(content[name]) for name in WORDS}
     with replacing(path) as beside:
-        save_file(tensors, beside, {**words, "sha256": digest(tensors, words)})
+        beside.write_bytes(save(tensors, {**words, "sha256": digest(tensors, words)}))  # save_file hides it from others
 
 
 def _stored(name: str, tensor: Tensor, *, half: bool) -> Tensor:

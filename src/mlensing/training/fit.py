@@ -13,7 +13,7 @@ from mlensing.contract import CHANNELS, ModelContract
 from mlensing.data.module import LensDataModule
 from mlensing.errors import ConfigError
 from mlensing.models import build
-from mlensing.models.checkpoint import warm_start
+from mlensing.models.warm_start import warm_start
 from mlensing.painted import load_hosts
 from mlensing.simulate.composites import SurveyComposites
 from mlensing.simulate.mixture import Mixture

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,17 @@ from mlensing.models.checkpoint import read_checkpoint
 from mlensing.provenance import provenance, replacing, write_json
 from mlensing.training.describe import require_positive
 from mlensing.training.fit import fit
-from mlensing.training.halving import PARAMETERS, Range, Search, Values, draw, ranges_of, rungs, survivors
+from mlensing.training.halving import (
+    PARAMETERS,
+    Range,
+    Search,
+    Values,
+    draw,
+    ranges_of,
+    rungs,
+    sensitivity_row,
+    survivors,
+)
 from mlensing.training.run import scores
 
 Job = tuple[Values, int]
@@ -187,32 +196,10 @@ def measure(checkpoint: Path, settings: Mapping[str, Any]) -> dict[str, float]:
     )  # fmt: skip
     on_gpu = settings["accelerator"] != "cpu" and torch.cuda.is_available()
     labels, logits = scores(checkpoint, data, "cuda" if on_gpu else "cpu")
-    called = 1 / (1 + math.e ** (-logits))
+    called = (logits >= 0).astype(float)
     figures = {"val_auroc": roc_auc(labels, logits)}
     figures |= {f.__name__: f(labels, called) for f in (accuracy, recall, precision)}
     return {**figures, "images": len(labels), "lenses": int((labels >= 0.5).sum())}
-
-
-def sensitivity_row(name: str, limits: Range, results: Sequence[Result]) -> dict[str, Any]:
-    """Ranges of the figures over the values of one parameter [percentage points], and one standard error of them.
-
-    The error is that of one figure from so few images; the same images serve all values, so differences are surer, but
-    another seed may change more.
-
-    Example:
-        >>> made = [{"val_auroc": 0.9, "accuracy": a, "recall": 0.5, "images": 100, "lenses": 50} for a in (0.8, 0.9)]
-        >>> row = sensitivity_row("lr", PARAMETERS["lr"], made)
-        >>> row["accuracy_range"], row["error"], row["claim"]
-        (10.0, 3.57, 'high (2-5 % accuracy)')
-    """
-    row: dict[str, Any] = {"parameter": name, "low": limits.low, "high": limits.high, "values": len(results)}
-    for figure in ("accuracy", "recall", "val_auroc"):
-        found = [result[figure] for result in results]
-        row[f"{figure}_range"] = round(100 * (max(found) - min(found)), 3)
-    count = results[0]["lenses" if limits.figure == "recall" else "images"]
-    middle = sum(result[limits.figure] for result in results) / len(results)
-    row["error"] = round(100 * math.sqrt(middle * (1 - middle) / count), 2)
-    return {**row, "claim": limits.claim}
 
 
 def with_values(base: Mapping[str, Any], values: Values, epochs: int) -> dict[str, Any]:
