@@ -7,6 +7,7 @@ they cannot drift apart. A mistake of the user's is one line on standard error a
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -63,6 +64,29 @@ def train_live_verb(arguments: Sequence[str]) -> None:
     from mlensing.training import fit_live
 
     _announce(fit_live(**_options("train_live", arguments)))
+
+
+def sweep_verb(arguments: Sequence[str]) -> None:
+    """Train over ranges of settings: which are best, and how much each matters."""
+    options = _options("sweep", arguments)
+    from mlensing.training.sweep import sweep
+
+    own = {name: options.pop(name) for name in list(options) if name in inspect.signature(sweep).parameters}
+    found = sweep(options, **own)
+    _print_table(found.results.drop(columns="checkpoint"), "trainings, figures of the validation split")
+    if len(found.sensitivity):
+        _print_table(found.sensitivity, "each alone: ranges [percentage points], and what was claimed")
+    shown = ", ".join(f"{name} {value:g}" for name, value in found.best["values"].items())
+    print(f"best: {shown}: val_auroc {found.best['val_auroc']:.4f}, {found.best['checkpoint']}")
+    print(f"wrote {own['output_dir']}/results.csv" + (" and sensitivity.csv" if len(found.sensitivity) else ""))
+
+
+def sweep_parser() -> Any:
+    """Options of ``sweep``: those of ``train``, and its own."""
+    skip = ("log_dir", "resume", "monitor", "devices", "num_nodes", "strategy")
+    made = signature_parser("sweep", "mlensing.training:fit", skip=skip)
+    made.add_function_arguments(resolve_name("mlensing.training.sweep:sweep"), as_positional=False, skip={"base"})
+    return made
 
 
 def evaluate_verb(arguments: Sequence[str]) -> None:
@@ -280,6 +304,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "prepare": prepare_verb,
     "train": train_verb,
     "train_live": train_live_verb,
+    "sweep": sweep_verb,
     "evaluate": evaluate_verb,
     "eval_paper": eval_paper_verb,
     "ensemble": ensemble_verb,
@@ -299,6 +324,10 @@ EXAMPLES = {
     "train": [
         "--config configs/baseline.yaml --data_dir data/processed",
         "--data_dir data/processed --resume lightning_logs/version_0/checkpoints/last.ckpt",
+    ],
+    "sweep": [
+        "--config configs/baseline.yaml --data_dir data/processed --trials 12 --max_epochs 9 --output_dir sweeps/a",
+        "--data_dir data/processed --ranges '{lr: [1e-4, 1e-2]}' --points 0 --output_dir sweeps/b",
     ],
     "train_live": ["--mixture configs/release_sky.yaml --draws 40000"],
     "evaluate": ["--checkpoint lightning_logs/version_0/checkpoints/best.ckpt --data_dir data/processed/test/"],
@@ -401,6 +430,7 @@ PARSERS: dict[str, Callable[[], Any]] = {
     "prepare": partial(signature_parser, "prepare", "mlensing.data.prepare:prepare"),
     "train": partial(signature_parser, "train", "mlensing.training:fit"),
     "train_live": partial(signature_parser, "train_live", "mlensing.training:fit_live"),
+    "sweep": sweep_parser,
     "evaluate": evaluate_parser,
     "eval_paper": eval_paper_parser,
     "ensemble": ensemble_parser,
@@ -438,6 +468,18 @@ def _print_selection(record: dict[str, Any]) -> None:
         table.add_row(row["rule"], ", ".join(row["members"]), *(f"{row[name]:.4f}" for name in names))
     Console().print(table)
     print(record["why"])
+
+
+def _print_table(frame: Any, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*frame.columns, title=title)
+    for row in frame.itertuples(index=False):
+        table.add_row(
+            *("" if value != value else f"{value:.4g}" if isinstance(value, float) else str(value) for value in row)
+        )
+    Console().print(table)
 
 
 def _print_paper(content: dict[str, Any]) -> None:
