@@ -89,7 +89,7 @@ def subject(checkpoint: Checkpoint) -> Subject:
     model = exported(checkpoint)
     beside = checkpoint.path.with_name(f"{checkpoint.path.stem}.int8.onnx")
     if beside.is_file():
-        return Subject(checkpoint, image, model, beside.read_bytes(), True)
+        return Subject(checkpoint, image, model, read_checkpoint(beside).content["model"], True)
     return Subject(checkpoint, image, model, quantised(model, image.numpy()), False)
 
 

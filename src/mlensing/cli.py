@@ -7,6 +7,7 @@ they cannot drift apart. A mistake of the user's is one line on standard error a
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -84,6 +85,24 @@ def evaluate_parser() -> Any:
     made = signature_parser("evaluate", "mlensing.inference:evaluate_split", skip=("checkpoint",))
     made.add_argument("--checkpoint", nargs="+", help=CHECKPOINT_HELP)
     made.add_argument("--output_dir", default="results/evaluation", help="where to write")
+    return made
+
+
+def eval_paper_verb(arguments: Sequence[str]) -> None:
+    """Measure every trained member and their ensemble on the paper's test split, beside what the seed claims."""
+    options = _options("eval_paper", arguments)
+    from mlensing.inference.paper import evaluate_paper
+
+    _print_paper(evaluate_paper(**options))
+    drawn = f" and {options['output_dir']}/figures" if options["generate_figures"] else ""
+    print(f"wrote {options['output_dir']}/metrics.json{drawn}")
+
+
+def eval_paper_parser() -> Any:
+    """Options of ``eval_paper``."""
+    made = signature_parser("eval_paper", "mlensing.inference.paper:evaluate_paper", skip=("generate_figures",))
+    words = {"nargs": "?", "const": True, "default": False, "type": bool}
+    made.add_argument("--generate_figures", **words, help="also draw the figures, as PDF and PNG")
     return made
 
 
@@ -262,6 +281,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train_verb,
     "train_live": train_live_verb,
     "evaluate": evaluate_verb,
+    "eval_paper": eval_paper_verb,
     "ensemble": ensemble_verb,
     "predict": predict_verb,
     "export": export_verb,
@@ -282,6 +302,10 @@ EXAMPLES = {
     ],
     "train_live": ["--mixture configs/release_sky.yaml --draws 40000"],
     "evaluate": ["--checkpoint lightning_logs/version_0/checkpoints/best.ckpt --data_dir data/processed/test/"],
+    "eval_paper": [
+        "--generate_figures",
+        "--data_dir data/processed/test/ --checkpoints a/best.ckpt b/best.ckpt --output_dir results/mine",
+    ],
     "ensemble": [
         "a/best.ckpt b/best.ckpt --data_dir data/processed/val/ --output_dir my_ensemble",
         "a/best.ckpt b/best.ckpt --mixture configs/release_sky.yaml --output_dir my_ensemble",
@@ -329,9 +353,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         VERBS[verb](given[1:])
     except (MLensingError, OSError) as error:
         remedy = "" if isinstance(error, MLensingError) else ". Check the path, its permissions and the disk."
-        print(f"{PROGRAM} {verb}: error: {error}{remedy}", file=sys.stderr)
+        print(f"{PROGRAM} {verb}: error{_of_process()}: {error}{remedy}", file=sys.stderr)
         return 2
     return 0
+
+
+def _of_process() -> str:
+    """Which of several processes of one training this is; nothing for the first, or for the only one."""
+    ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+    rank = next((rank for rank in ranks if rank is not None), "0")
+    return "" if rank == "0" else f" (process {rank})"
 
 
 def _words(verb: str, formatter: Any) -> dict[str, Any]:
@@ -371,6 +402,7 @@ PARSERS: dict[str, Callable[[], Any]] = {
     "train": partial(signature_parser, "train", "mlensing.training:fit"),
     "train_live": partial(signature_parser, "train_live", "mlensing.training:fit_live"),
     "evaluate": evaluate_parser,
+    "eval_paper": eval_paper_parser,
     "ensemble": ensemble_parser,
     "predict": predict_parser,
     "export": export_parser,
@@ -389,7 +421,9 @@ def _options(verb: str, arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _announce(best: Any) -> None:
-    print(f"wrote {best}; next: {PROGRAM} evaluate --checkpoint {best} --data_dir .../test/")
+    from lightning.pytorch.utilities import rank_zero_only
+
+    rank_zero_only(print)(f"wrote {best}; next: {PROGRAM} evaluate --checkpoint {best} --data_dir .../test/")
 
 
 def _print_selection(record: dict[str, Any]) -> None:
@@ -404,6 +438,22 @@ def _print_selection(record: dict[str, Any]) -> None:
         table.add_row(row["rule"], ", ".join(row["members"]), *(f"{row[name]:.4f}" for name in names))
     Console().print(table)
     print(record["why"])
+
+
+def _print_paper(content: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    names = {"accuracy": "accuracy", "roc_auc": "ROC AUC", "tpr_at_fpr_1e-3": "TPR at 1e-3",
+             "tpr_at_fpr_1e-2": "TPR at 1e-2", "ece": "ECE"}  # fmt: skip
+    mark = "; a small set" if content["small"] else ""
+    table = Table("", *names.values(), title=f"test split, {content['images']['measured']} images{mark}")
+    for key, found in {**content["members"], "ensemble": content["ensemble"]}.items():
+        table.add_row(key, *(f"{found[name]['value']:.4f}" for name in names))
+    Console().print(table)
+    for name, claim in content["claims"].items():
+        measured = "-" if claim["measured"] is None else f"{claim['measured']['value']:.4f}"
+        print(f"{name}: claimed {claim['claim']}, measured {measured}, {'' if claim['reached'] else 'not '}reached")
 
 
 def _print_report(report: Any) -> None:

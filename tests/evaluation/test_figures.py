@@ -49,7 +49,7 @@ def test_histogram_counts_every_scored_image(report):
 
 
 def test_wilson_range_agrees_with_the_known_value():
-    low, high = figures._wilson(np.array([0.0, 0.5]), np.array([10.0, 100.0]))
+    low, high = figures.wilson(np.array([0.0, 0.5]), np.array([10.0, 100.0]))
     np.testing.assert_allclose(low, [0.0, 0.4038], atol=1e-4)  # Brown, Cai & DasGupta 2001
     np.testing.assert_allclose(high, [0.2775, 0.5962], atol=1e-4)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.models.test_conformance import SMALL, name  # noqa: F401 (a fixture: each architecture)
+from tests.models.test_conformance import SMALL
 
 from mlensing.contract import BandStatistics, Calibration, ModelContract
 from mlensing.errors import ContractError
@@ -78,8 +78,8 @@ def test_half_precision_spares_norms_domains_and_what_overflows(tmp_path: Path) 
     state["net.bn1.running_var"] = torch.full((4,), 1 / 3)
     write_safetensors(tmp_path / "a.safetensors", given)
     found = read_checkpoint(tmp_path / "a.safetensors").content["state_dict"]
-    for kept in ("domain.matrix", "net.fc.weight", "net.bn1.running_var"):
-        assert torch.equal(found[kept], state[kept])
+    for name in ("domain.matrix", "net.fc.weight", "net.bn1.running_var"):
+        assert torch.equal(found[name], state[name])
     assert not torch.equal(found["net.conv1.weight"], state["net.conv1.weight"])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tests.models.test_checkpoint import make_content, make_contract
-from tests.models.test_conformance import SMALL, name  # noqa: F401 (a fixture: each architecture)
+from tests.models.test_conformance import SMALL
 
 from mlensing.errors import ConfigError, ContractError
 from mlensing.models.checkpoint import Checkpoint, read_checkpoint, write_safetensors
@@ -22,13 +22,13 @@ onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
 
-def make_checkpoint(folder: Path, network: str) -> Checkpoint:
+def make_checkpoint(folder: Path, name: str) -> Checkpoint:
     torch.manual_seed(0)
-    contract = make_contract().model_copy(update={"name": network, "options": SMALL[network], "input_size": 32})
+    contract = make_contract().model_copy(update={"name": name, "options": SMALL[name], "input_size": 32})
     content = make_content(contract)
     content["state_dict"]["domain.mean"] = torch.arange(3.0)
-    torch.save(content, folder / f"{network}.ckpt")
-    return read_checkpoint(folder / f"{network}.ckpt")
+    torch.save(content, folder / f"{name}.ckpt")
+    return read_checkpoint(folder / f"{name}.ckpt")
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,8 @@ STYLE: dict[str, Any] = {
 }
 
 
-def _style(theme: Theme) -> Any:  # matplotlib types the keys one by one
+def style_of(theme: Theme) -> Any:  # matplotlib types the keys one by one
+    """Settings of matplotlib under which a figure is drawn and written."""
     inked = (
         "axes.edgecolor",
         "axes.labelcolor",
@@ -68,7 +69,8 @@ def _style(theme: Theme) -> Any:  # matplotlib types the keys one by one
     return STYLE | dict.fromkeys(inked, theme.ink) | {"grid.color": theme.grid}
 
 
-def _figure(theme: Theme, columns: int = 1, width: float = 5.6) -> tuple[Figure, list[Axes]]:
+def new_figure(theme: Theme, columns: int = 1, width: float = 5.6) -> tuple[Figure, list[Axes]]:
+    """A figure that belongs to no window, and its axes side by side, with grids."""
     figure = Figure(figsize=(width, 4.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = [figure.add_subplot(1, columns, column + 1) for column in range(columns)]
@@ -85,7 +87,7 @@ def svg(draw: Callable[[Shown, Theme], Figure], shown: Shown, theme: Theme = LIG
         >>> svg(histogram, rank_scores([0.0, 1.0, 2.0]))[:5]
         b'<?xml'
     """
-    with mpl.rc_context(_style(theme)):
+    with mpl.rc_context(style_of(theme)):
         stream = io.BytesIO()
         draw(shown, theme).savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     return stream.getvalue()
@@ -105,7 +107,7 @@ def recolour(drawn: bytes, old: Theme, new: Theme) -> bytes:
 
 def roc(report: Report, theme: Theme) -> Figure:
     """Recall against a logarithmic false positive rate; the left end stands for no false positive at all."""
-    figure, (ax,) = _figure(theme)
+    figure, (ax,) = new_figure(theme)
     fpr, tpr = np.asarray(report.curves.fpr), np.asarray(report.curves.tpr)
     floor = 0.3 / max(report.counts.others, 1)
     for number, member in enumerate(report.members.values()):
@@ -119,18 +121,18 @@ def roc(report: Report, theme: Theme) -> Figure:
     for rate in (1e-2, 1e-3):
         ax.axvline(rate, color=theme.ink, linewidth=0.8, linestyle=(0, (2, 3)))
     ax.set(xscale="log", xlim=(floor, 1.0), ylim=(0.0, 1.03), xlabel="false positive rate", ylabel="recall")
-    ax.legend(loc="upper left" if _early(fpr, tpr) < 0.5 else "center left")
+    ax.legend(loc="upper left" if early_recall(fpr, tpr) < 0.5 else "center left")
     return figure
 
 
-def _early(fpr: Array, tpr: Array) -> float:
+def early_recall(fpr: Array, tpr: Array) -> float:
     """Recall at a false positive rate of 1 %: says which corner of the figure is empty."""
     return float(np.max(tpr[fpr <= 0.01], initial=0.0))
 
 
 def purity_completeness(report: Report, theme: Theme) -> Figure:
     """Left: purity and completeness against rank. Right: purity against completeness, here and on the sky."""
-    figure, (left, right) = _figure(theme, columns=2, width=9.6)
+    figure, (left, right) = new_figure(theme, columns=2, width=9.6)
     points = report.curves
     left.plot(points.rank, points.purity, color=theme.lens, label="purity")
     left.plot(points.rank, points.completeness, color=theme.other, linestyle="--", label="completeness")
@@ -150,10 +152,10 @@ def purity_completeness(report: Report, theme: Theme) -> Figure:
 
 def reliability(report: Report, theme: Theme) -> Figure:
     """Observed share of lenses against stated probability, with Wilson (1927) ranges, and the crowd below."""
-    figure, (ax,) = _figure(theme)
+    figure, (ax,) = new_figure(theme)
     points = report.curves
     stated, observed, members = (np.asarray(c) for c in (points.confidence, points.observed, points.members))
-    low, high = _wilson(observed, members)
+    low, high = wilson(observed, members)
     ax.plot([0, 1], [0, 1], color=theme.ink, linestyle=":", linewidth=1.2, label="calibrated")
     bars = np.clip([observed - low, high - observed], 0.0, None)
     ax.errorbar(stated, observed, yerr=bars, fmt="o-", color=theme.lens, capsize=2.5, label="this network")
@@ -166,11 +168,11 @@ def reliability(report: Report, theme: Theme) -> Figure:
 
 def reliability_log(report: Report, theme: Theme) -> Figure:
     """Observed share of lenses against stated probability, both logarithmic: the rare end, where the sky is."""
-    figure, (ax,) = _figure(theme)
+    figure, (ax,) = new_figure(theme)
     label, logit = np.asarray(report.scores.label, float), np.asarray(report.scores.logit, float)
     known = np.isfinite(label) & np.isfinite(logit)
     bins = equal_mass_bins(label[known], sigmoid(logit[known]), min(BINS, max(int(known.sum()) // FEW, 1)))
-    low, high = _wilson(bins.observed, bins.members)
+    low, high = wilson(bins.observed, bins.members)
     floor = 0.5 * float(np.min(bins.confidence, initial=1e-1))
     ax.plot([floor, 1], [floor, 1], color=theme.ink, linestyle=":", linewidth=1.2, label="calibrated")
     shown = np.maximum(bins.observed, floor)  # a bin without any lens stands at the bottom, its range above it
@@ -182,7 +184,7 @@ def reliability_log(report: Report, theme: Theme) -> Figure:
     return figure
 
 
-def _wilson(share: Array, members: Array, deviations: float = 1.96) -> tuple[Array, Array]:
+def wilson(share: Array, members: Array, deviations: float = 1.96) -> tuple[Array, Array]:
     """Range of the true share behind an observed one: Wilson's score interval."""
     weight = deviations**2 / members
     centre = (share + weight / 2) / (1 + weight)
@@ -192,7 +194,7 @@ def _wilson(share: Array, members: Array, deviations: float = 1.96) -> tuple[Arr
 
 def histogram(report: Report, theme: Theme) -> Figure:
     """Numbers of images by logit: both classes when there are labels, else all."""
-    figure, (ax,) = _figure(theme)
+    figure, (ax,) = new_figure(theme)
     logit, label = _finite(report.scores.logit), np.asarray(report.scores.label)
     scored = np.isfinite(np.asarray(report.scores.logit))
     label = label[scored]
@@ -213,7 +215,7 @@ def histogram(report: Report, theme: Theme) -> Figure:
 
 def telling(result: Realism, theme: Theme) -> Figure:
     """Bars of the most telling features: how far each one's AUC is from 0.5, to the right if simulated is higher."""
-    figure, (ax,) = _figure(theme, width=9.6)
+    figure, (ax,) = new_figure(theme, width=9.6)
     shown = result.telling[:BARS][::-1]
     signs = [1.0 if t.simulated_is == "higher" else -1.0 for t in shown]
     ax.barh(

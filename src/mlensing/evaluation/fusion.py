@@ -144,6 +144,29 @@ class Diversity(NamedTuple):
     error_correlation: float
 
 
+def disagreements(logit: ArrayLike) -> Array:
+    """Share of images that one member calls a lens and another not: [M, N] -> [M, M].
+
+    Example:
+        >>> disagreements([[1.0, -1.0], [-1.0, -1.0]]).tolist()
+        [[0.0, 0.5], [0.5, 0.0]]
+    """
+    called = np.asarray(logit, float) >= 0
+    return np.stack([np.mean(called != one, axis=1) for one in called])
+
+
+def error_correlations(logit: ArrayLike, labels: ArrayLike) -> Array:
+    """Correlation of probability minus label between members: [M, N], [N] -> [M, M]; rows without a label are left out.
+
+    Example:
+        >>> error_correlations([[1.0, 2.0, -1.0], [1.0, 2.0, -1.0]], [1, 0, 0]).round(6).tolist()
+        [[1.0, 1.0], [1.0, 1.0]]
+    """
+    z, y = np.asarray(logit, float), np.asarray(labels, float)
+    known = np.isfinite(y)
+    return np.asarray(np.corrcoef(0.5 * (1 + np.tanh(0.5 * z[:, known])) - (y[known] >= LENS)))
+
+
 def diversity(logit: ArrayLike, labels: ArrayLike | None = None) -> Diversity:
     """Diversity of calibrated logits [M, N], with at least two members.
 
@@ -152,12 +175,6 @@ def diversity(logit: ArrayLike, labels: ArrayLike | None = None) -> Diversity:
         0.5
     """
     z = np.asarray(logit, float)
-    first, second = np.triu_indices(len(z), 1)
-    called = z >= 0
-    apart = np.mean([np.mean(called[i] != called[j]) for i, j in zip(first, second, strict=True)])
-    correlation = float("nan")
-    if labels is not None:
-        y = np.asarray(labels, float)
-        error = 0.5 * (1 + np.tanh(0.5 * z[:, np.isfinite(y)])) - (y[np.isfinite(y)] >= LENS)
-        correlation = float(np.mean(np.corrcoef(error)[first, second]))
-    return Diversity(float(z.std(0).mean()), float(apart), correlation)
+    pairs = np.triu_indices(len(z), 1)
+    correlation = float("nan") if labels is None else float(np.mean(error_correlations(z, labels)[pairs]))
+    return Diversity(float(z.std(0).mean()), float(np.mean(disagreements(z)[pairs])), correlation)

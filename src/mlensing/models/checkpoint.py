@@ -88,7 +88,7 @@ class Checkpoint:
 
     def domain(self) -> Domain | None:
         """What the network was trained on, if the file says."""
-        return Domain.of(self.content.get("state_dict", {}))  # an ONNX file has none
+        return Domain.of(self.content["state_dict"])
 
     def with_domain(self, domain: Domain) -> Checkpoint:
         """The same checkpoint with another domain, in memory."""
