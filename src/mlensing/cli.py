@@ -256,7 +256,7 @@ def _ranking_page(table: Any, page: str, predictor: Any, options: dict[str, Any]
     from mlensing.evaluation.report import rank_scores
     from mlensing.inference.evaluate import pictures
 
-    report = rank_scores(table["logit"], files=list(table["file"]), title="Candidates")
+    report = rank_scores(table["logit"], files=list(table["file"]), flags=list(table["flag"]), title="Candidates")
     items = gather(options["inputs"], survey=options["survey"], pixel_scale=options["pixel_scale"])
     shown = [items[row] for rows in shown_rows(report).values() for row in rows]
     write_page(report, page, pictures(shown, predictor.contract))

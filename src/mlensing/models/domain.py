@@ -95,8 +95,8 @@ def _fitted(statistics: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Means [M, K], whitening [M, K, K], peaks [M] and limit of one representation."""
     size = statistics.shape[1]
     if len(statistics) < FEWEST:
-        means, whiten, peaks = (torch.zeros(1, *shape).double() for shape in ((size,), (size, size), ()))
-        return means, whiten, peaks, torch.tensor(torch.nan)
+        blank = torch.zeros(1, size, size, dtype=statistics.dtype)
+        return blank[:, 0], blank, blank[:, 0, 0], torch.tensor(torch.nan)
     inner, held_out = statistics[::2], statistics[1::2]
     mean, turn = _whitening(inner)
     count = max(1, min(CLOUDS, len(inner) // EACH))
