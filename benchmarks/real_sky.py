@@ -80,15 +80,25 @@ def write_details(scores: pd.DataFrame, predictor: Predictor, folder: Path) -> N
 
 def score_sets(predictor: Predictor, data: Path, scratch: Path, views: int) -> pd.DataFrame:
     """One row an image: set, label (1 lens, 0 not, NaN between), log-odds of all and of each, brightness, colour."""
-    sets = [candidates(data), gallery(data), nonlenses(data, scratch), decals(data), legacy(data)]
-    sets += [ellipticals(data, scratch), bologna_ground(data, scratch), bologna_space(data), fields(data, scratch)]
-    table = pd.concat(sets, ignore_index=True)
+    table = pd.concat(all_sets(data, scratch), ignore_index=True)
     numbers = [single_numbers(Path(file)) for file in table["file"]]
     table = table.assign(brightness=[n[0] for n in numbers], colour=[n[1] for n in numbers])
     found = predictor.predict(list(table["file"]), views=views, members=True)
     for row in found[found["status"] != "ok"].itertuples():
         print(f"not scored: {row.file}: {row.status}")
     return table.join(found.drop(columns=["file", "status"]))
+
+
+def all_sets(data: Path, scratch: Path) -> list[pd.DataFrame]:
+    """Set, file and label of every image; those that are cut here are written to ``scratch``."""
+    made = [candidates(data), gallery(data), nonlenses(data, scratch), decals(data), legacy(data)]
+    return [
+        *made,
+        ellipticals(data, scratch),
+        bologna_ground(data, scratch),
+        bologna_space(data),
+        fields(data, scratch),
+    ]
 
 
 def single_numbers(path: Path) -> tuple[float, float]:

@@ -7,6 +7,7 @@ they cannot drift apart. A mistake of the user's is one line on standard error a
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -354,9 +355,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         VERBS[verb](given[1:])
     except (MLensingError, OSError) as error:
         remedy = "" if isinstance(error, MLensingError) else ". Check the path, its permissions and the disk."
-        print(f"{PROGRAM} {verb}: error: {error}{remedy}", file=sys.stderr)
+        print(f"{PROGRAM} {verb}: error{_of_process()}: {error}{remedy}", file=sys.stderr)
         return 2
     return 0
+
+
+def _of_process() -> str:
+    """Which of several processes of one training this is; nothing for the first, or for the only one."""
+    ranks = (os.environ.get(name) for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
+    rank = next((rank for rank in ranks if rank is not None), "0")
+    return "" if rank == "0" else f" (process {rank})"
 
 
 def _words(verb: str, formatter: Any) -> dict[str, Any]:
@@ -415,7 +423,9 @@ def _options(verb: str, arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _announce(best: Any) -> None:
-    print(f"wrote {best}; next: {PROGRAM} evaluate --checkpoint {best} --data_dir .../test/")
+    from lightning.pytorch.utilities import rank_zero_only
+
+    rank_zero_only(print)(f"wrote {best}; next: {PROGRAM} evaluate --checkpoint {best} --data_dir .../test/")
 
 
 def _print_selection(record: dict[str, Any]) -> None:

@@ -110,6 +110,11 @@ def test_a_sky_of_another_kind_is_refused(contract: ModelContract, fields: dict[
         require_fitting(SKY.model_copy(update=fields), contract, where="sky.yaml")
 
 
+def test_a_sky_without_samples_is_refused(finders: list[str]) -> None:
+    with pytest.raises(ConfigError, match="expected 1 or more, got 0"):
+        simulated_validation(Ensemble.load(finders[0], "cpu"), SKY, 0, 0)
+
+
 def test_colour_is_not_shown_to_those_who_never_saw_it(contract: ModelContract) -> None:
     linear = contract.model_copy(update={"statistics": {"linear": contract.statistics["linear"]}})
     with pytest.raises(ContractError, match="trained on linear images, got a composite one"):
@@ -133,7 +138,6 @@ def test_the_prevalence_is_that_of_what_was_scored(finders: list[str]) -> None:
     [
         ({}, "expected --data_dir or --mixture"),
         ({"data_dir": "a", "mixture": "b"}, "expected --data_dir or --mixture"),
-        ({"mixture": "b", "num_samples": 0}, "1 or more"),
         ({"mixture": "b", "rule": "median"}, "unknown rule 'median'"),
         ({"mixture": "b", "calibration": "magic"}, "unknown calibration 'magic'"),
         ({"mixture": "absent.yaml"}, "no such file"),

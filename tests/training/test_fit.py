@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -123,24 +120,3 @@ def test_wrong_settings_are_named(
 def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="prepare"):
         fit(str(tmp_path), log_dir=str(tmp_path / "logs"), **SMALL)
-
-
-SCRIPT = """
-from mlensing.training.fit import fit
-if __name__ == "__main__":
-    print(fit({data!r}, max_epochs=1, devices=2, strategy="ddp", log_dir={logs!r}, seed=1, **{options!r}))
-"""
-
-
-@pytest.mark.timeout(300)
-def test_two_processes_train_together(data_dir: Path, tmp_path: Path) -> None:
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT.format(data=str(data_dir), logs=str(tmp_path / "logs"), options=SMALL))
-    command, one = [sys.executable, str(script)], {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=one)
-    assert done.returncode == 0, done.stderr
-    best = tmp_path / "logs" / "version_0" / "checkpoints" / "best.ckpt"
-    assert set(done.stdout.split()) == {str(best)}
-    assert read_checkpoint(best).content["global_step"] == 3  # 48 images, 2 processes of 8
-    assert len(pd.read_csv(tmp_path / "logs" / "version_0" / "metrics.csv")) == 1
-    assert [p.name for p in (tmp_path / "logs").iterdir()] == ["version_0"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
@@ -87,9 +88,12 @@ class Cache:
         """
         stem = (folder or catalog.folder / FOLDER) / f"{catalog.source.stem}-{settings.key}"
         made_from = {"data": data_fingerprint(catalog), "settings": asdict(settings)}
-        if _read_json(stem.with_suffix(".json")) != json.loads(json.dumps(made_from)):
-            _build(catalog, settings, stem)
-            write_json(stem.with_suffix(".json"), made_from)
+        if not _made_from(stem, made_from):
+            _require_writable(stem.parent)
+            with FileLock(stem.with_suffix(".lock")):  # one process builds it, the others of a training wait
+                if not _made_from(stem, made_from):
+                    _build(catalog, settings, stem)
+                    write_json(stem.with_suffix(".json"), made_from)
         with np.load(stem.with_suffix(".npz"), allow_pickle=False) as rows:
             columns = {name: rows[name] for name in rows.files}
         return cls(path=stem.with_suffix(".npy"), label=catalog.labels, **columns)
@@ -123,11 +127,12 @@ def data_fingerprint(catalog: Catalog) -> str:
     return fingerprint(catalog.table.to_csv(index=False).encode(), files.tobytes())
 
 
-def _read_json(path: Path) -> Any:
+def _made_from(stem: Path, made_from: dict[str, Any]) -> bool:
     try:
-        return json.loads(path.read_text())
+        found = json.loads(stem.with_suffix(".json").read_text())
     except (OSError, ValueError):  # none yet, or cut short: build
-        return None
+        return False
+    return bool(found == json.loads(json.dumps(made_from)))
 
 
 def _build(catalog: Catalog, settings: CacheSettings, stem: Path) -> None:
@@ -138,7 +143,6 @@ def _build(catalog: Catalog, settings: CacheSettings, stem: Path) -> None:
         "dy": np.zeros(count, dtype=np.float32),
         "checksum": np.zeros(count, dtype=np.uint32),
     }
-    _require_writable(stem.parent)
     with replacing(stem.with_suffix(".npy")) as beside:
         shape = (count, len(settings.bands), size, size)
         images = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=shape)

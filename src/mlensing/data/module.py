@@ -17,13 +17,14 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 from rich.console import Console
-from torch import Generator, Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mlensing.catalog import Catalog
 from mlensing.contract import CHANNELS, ModelContract
 from mlensing.data.cache import Cache, CacheSettings
 from mlensing.data.normalise import KINDS, measure_statistics
+from mlensing.data.order import InOrder, Shuffled, even_batch_size
 from mlensing.errors import CatalogError, ConfigError
 from mlensing.provenance import fingerprint
 
@@ -178,22 +179,33 @@ class LensDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches, the same order for the same seed; a short last batch would upset batch norm."""
         split = self.split("train")
-        generator = Generator().manual_seed(self.seed)
-        return self._loader(split, shuffle=True, drop_last=len(split) > self.batch_size, generator=generator)
+        order = Shuffled(len(split), seed=self.seed, **self._process)
+        return self._loader(split, order, self.batch_size, drop_last=len(order) > self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Every row, in order."""
-        return self._loader(self.split("val"))
+        """Every row, in order; of several processes that train, each has its share."""
+        return self._in_order("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Every row, in order."""
-        return self._loader(self.split("test"))
+        """Every row, in order, as ``val_dataloader``."""
+        return self._in_order("test")
 
-    def _loader(self, split: CachedSplit, **options: Any) -> DataLoader[Batch]:
+    def _in_order(self, name: str) -> DataLoader[Batch]:
+        split, process = self.split(name), self._process
+        batch_size = even_batch_size(len(split), self.batch_size, process["world"])
+        return self._loader(split, InOrder(len(split), **process), batch_size)
+
+    @property
+    def _process(self) -> dict[str, int]:
+        """Which process this is, of how many: one of one without a trainer."""
+        trainer = self.trainer
+        return {"rank": trainer.global_rank, "world": trainer.world_size} if trainer else {"rank": 0, "world": 1}
+
+    def _loader(self, split: CachedSplit, order: Sampler[Any], batch_size: int, **options: Any) -> DataLoader[Batch]:
         if self.num_workers:
             options |= {"num_workers": self.num_workers, "persistent_workers": True}
             options |= {"multiprocessing_context": "spawn"}  # a fork of a process that computed with threads can hang
-        return DataLoader(split, batch_size=self.batch_size, collate_fn=as_it_is, **options)
+        return DataLoader(split, batch_size=batch_size, sampler=order, collate_fn=as_it_is, **options)
 
     @property
     def bands(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 LAGS = (1, 2, 4)
 """Distances [px] over which differences of pixels are taken."""
@@ -15,15 +16,16 @@ SMALL = 1e-3
 
 
 def image_statistics(pixels: Tensor) -> Tensor:
-    """Numbers [B, K] that describe normalised images [B, C, H, W]; K = 10 C + 4 (C - 1) + 1.
+    """Numbers [B, K] that describe normalised images [B, C, H, W]; K = 11 C + 4 (C - 1) + 1.
 
     Of each band: mean, scatter, skewness, extremes, share of the commonest extreme, differences over ``LAGS`` and their
-    median; of neighbouring bands: correlation, scatter and mean of the difference, and that of the central pixels.
+    median, how far the sharpest pixel stands above those about it; of neighbouring bands: correlation, scatter and mean
+    of the difference, and that of the central pixels.
     Long tails are brought in by logarithm or asinh.
 
     Example:
         >>> image_statistics(torch.randn(2, 3, 64, 64)).shape
-        torch.Size([2, 39])
+        torch.Size([2, 42])
     """
     pixels = pixels.clamp(-1e3, 1e3)
     flat = pixels.flatten(2)
@@ -35,6 +37,7 @@ def image_statistics(pixels: Tensor) -> Tensor:
     parts = [mean, scatter.log(), torch.asinh((scaled**3).mean(2)), torch.asinh(lowest), torch.asinh(highest)]
     parts += [torch.log(clipped + SMALL), *(torch.log(step.flatten(2).mean(2) + SMALL) for step in steps)]
     parts += [torch.log(steps[0].flatten(2).median(2).values + SMALL)]
+    parts += [torch.log(_spike(pixels) / scatter + SMALL)]
     return torch.cat([*parts, *_colours(pixels, scaled), mean.std(1, keepdim=True, correction=0)], 1)
 
 
@@ -46,6 +49,11 @@ def _colours(pixels: Tensor, scaled: Tensor) -> list[Tensor]:
     alike = (scaled[:, 1:] * scaled[:, :-1]).mean(2).clamp(-1.0, 1.0)
     scatter = torch.log(apart.flatten(2).std(2, correction=0) + SMALL)
     return [torch.log1p(SMALL - alike), scatter, apart.mean((2, 3)), middle[:, 1:] - middle[:, :-1]]
+
+
+def _spike(pixels: Tensor) -> Tensor:
+    """Largest excess [B, C] of a pixel over the mean of the three by three about it."""
+    return (pixels - avg_pool2d(pixels, 3, 1, 1, count_include_pad=False)).amax((2, 3))
 
 
 def _share(flat: Tensor, value: Tensor) -> Tensor:

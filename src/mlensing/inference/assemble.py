@@ -75,15 +75,13 @@ def assemble(
         ContractError: finders that do not fit together, or a sky of another kind than theirs.
     """
     settings = dict(locals())
-    _check(data_dir, mixture, num_samples, calibration, rule)
+    _check(data_dir, mixture, calibration, rule)
     found = [read_checkpoint(path) for path in checkpoints]
     keys = keys_of(found)
     members = [Member(key, c.contract, c.network(), device) for key, c in zip(keys, found, strict=True)]
     ensemble = Ensemble(members)
     if mixture is not None:
-        sky = Mixture.load(mixture)
-        require_fitting(sky, ensemble.contract, where=mixture)
-        seen = simulated_validation(ensemble, sky, num_samples, seed)
+        seen = simulated_validation(ensemble, Mixture.load(mixture), num_samples, seed, where=mixture)
     else:
         seen = split_validation(ensemble, str(data_dir), survey)
     named = dict(zip(keys, calibrated(found, seen, calibration), strict=True))
@@ -144,8 +142,23 @@ def require_fitting(mixture: Mixture, contract: ModelContract, *, where: object)
         raise ContractError(where, problem, "Give the sky that they were trained on.")
 
 
-def simulated_validation(ensemble: Ensemble, mixture: Mixture, num_samples: int, seed: int) -> Validation:
-    """Scores of a simulated sky whose seed no training takes, its share of composites as the mixture says."""
+def simulated_validation(
+    ensemble: Ensemble, mixture: Mixture, num_samples: int, seed: int, *, where: object = "mixture"
+) -> Validation:
+    """Scores of a simulated sky whose seed no training takes, its share of composites as the mixture says.
+
+    Arguments:
+        num_samples: rounded up to whole blocks of 64.
+        seed: of the sky.
+        where: what an error names.
+
+    Raises:
+        ConfigError: no samples.
+        ContractError: a sky of another kind than the finders were trained for.
+    """
+    require_fitting(mixture, ensemble.contract, where=where)
+    if num_samples < 1:
+        raise ConfigError("num_samples", f"expected 1 or more, got {num_samples}", "Take 4096.")
     apart = int(fingerprint(f"ensemble {seed}".encode())[:7], 16)
     simulator, generator = Simulator(mixture, seed=apart), Generator().manual_seed(apart)
     compose = SurveyComposites(simulator.surveys)
@@ -164,12 +177,10 @@ def simulated_validation(ensemble: Ensemble, mixture: Mixture, num_samples: int,
     return Validation(stacked(every), np.concatenate(labels), domains)
 
 
-def _check(data_dir: str | None, mixture: str | None, num_samples: int, calibration: str, rule: str | None) -> None:
+def _check(data_dir: str | None, mixture: str | None, calibration: str, rule: str | None) -> None:
     """Refuse settings that would fail only after everything has been scored."""
     if (data_dir is None) == (mixture is None):
         raise ConfigError("ensemble", "expected --data_dir or --mixture", "Give one of them to validate on.")
-    if num_samples < 1:
-        raise ConfigError("num_samples", f"expected 1 or more, got {num_samples}", "Take 4096.")
     for name, given, known in (("calibration", calibration, CALIBRATORS), ("rule", rule or RULES[0], RULES)):
         if given not in known:
             raise ConfigError(name, f"unknown {name} {given!r}", f"Known: {', '.join(known)}.")

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from mlensing.contract import ModelContract
 from mlensing.data.gather import Item, gather, read_item
@@ -28,6 +29,7 @@ from mlensing.inference.backend import Backend
 from mlensing.inference.ensemble import RELEASED, Ensemble, EnsembleScores
 from mlensing.inference.inputs import Pixels, fit_to
 from mlensing.inference.member import Dropout, Views
+from mlensing.inference.order import MOST, nearer_order
 
 COLUMNS = ("file", "probability", "logit", "uncertainty", "disagreement", "unlike", "flag", "status")
 UNLIKE = "unlike the training data"
@@ -135,20 +137,30 @@ class Predictor:
         _check(batch_size, prevalence, views)
         columns: list[EnsembleScores] = []
         failures: list[Exception | None] = []
+        first: list[Pixels] = []
         for batch in self._batches(items, batch_size, resample):
             good = [b for b in batch if isinstance(b, Pixels)]
             columns += [self._scores(good, views, dropout)] if good else []
+            first += good[: MOST - len(first)]
             failures += [None if isinstance(b, Pixels) else b for b in batch]
         misfits = [failure for failure in failures if isinstance(failure, ContractError)]
         if misfits and len(misfits) == len(items):
             raise misfits[0]  # nothing can be scored, so the mistake is in the call
+        self._doubt_order(first)
         scores = _spread(columns, [failure is None for failure in failures], len(self.ensemble.members))
         return self._table([item.file for item in items], scores, failures, prevalence), scores
 
     def _scores(self, good: list[Pixels], views: Views, dropout: Dropout | None) -> EnsembleScores:
-        image = torch.stack([pixels.image for pixels in good])
-        composite = torch.tensor([pixels.composite for pixels in good])
-        return self.ensemble.score(image, composite, views=views, dropout=dropout)
+        return self.ensemble.score(*_stacked(good), views=views, dropout=dropout)
+
+    def _doubt_order(self, first: list[Pixels]) -> None:
+        """Warn if the first images look as if their bands came in another order."""
+        order = nearer_order(self.ensemble.members[0], *_stacked(first)) if first else None
+        if order is not None:
+            bands = self.contract.bands
+            looks = ", ".join(bands[order.index(place)] for place in range(len(bands)))
+            problem = f"what is taken for {', '.join(bands)} looks like {looks} in the first {len(first)} images"
+            warnings.warn(f"{problem}: is that the order of the bands? They are scored as they are.", stacklevel=4)
 
     def _table(
         self, files: list[str], scores: EnsembleScores, failures: list[Exception | None], prevalence: float | None
@@ -199,6 +211,11 @@ def _load(item: Item, contract: ModelContract, resample: bool) -> Pixels | Excep
             return fit_to(read_item(item), contract, where=item.file, resample=resample)
     except (MLensingError, OSError, ValueError) as error:
         return error
+
+
+def _stacked(pixels: Sequence[Pixels]) -> tuple[Tensor, Tensor]:
+    """Images [B, C, y, x], and which of them are composites [B]."""
+    return torch.stack([p.image for p in pixels]), torch.tensor([p.composite for p in pixels])
 
 
 def _status(failure: Exception | None) -> str:

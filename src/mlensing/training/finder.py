@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Generator, Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAUROC
 
 from mlensing.contract import ModelContract
@@ -72,7 +73,7 @@ class Finder(LightningModule):
         self.loss = total_loss(loss or {"bce": 1.0})
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.normaliser = Normaliser(contract)
-        self.auroc = BinaryAUROC()
+        self.auroc, self.val_loss = BinaryAUROC(), MeanMetric()
 
     @classmethod
     def load(cls, path: str | Path) -> Finder:
@@ -103,7 +104,7 @@ class Finder(LightningModule):
         )
         logit = self(*self._composed(image, batch, generator))
         loss = self._loss(logit, batch)
-        self.log("train_loss", loss, batch_size=len(logit), on_step=False, on_epoch=True)
+        self.log("train_loss", loss, batch_size=len(logit), on_step=False, on_epoch=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -111,7 +112,8 @@ class Finder(LightningModule):
         logit = self.validation_logit(batch, batch_idx)
         known = ~torch.isnan(batch["label"])
         self.auroc.update(logit.float().sigmoid()[known], (batch["label"][known] >= 0.5).int())
-        self.log("val_loss", self._loss(logit, batch), batch_size=len(logit), on_epoch=True, sync_dist=True)
+        self.val_loss.update(self._loss(logit, batch), len(logit))  # log(sync_dist=True) would round the row count
+        self.log("val_loss", self.val_loss, on_epoch=True, batch_size=len(logit))
         self.log("val_auroc", self.auroc, on_epoch=True, batch_size=len(logit))
 
     def validation_logit(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:

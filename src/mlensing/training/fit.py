@@ -211,16 +211,13 @@ def fit_live(
     share_cores(workers)
     data = LiveData(
         sky, seed=seed, batch_size=batch_size, epoch_draws=epoch_draws, validation_draws=validation_draws,
-        device="cuda" if on_gpu and not workers else "cpu", num_workers=workers, real=real,
+        on_device=on_gpu and not workers, num_workers=workers, real=real,
     )  # fmt: skip
     compose = SurveyComposites(data.train.simulator.surveys)
     measured = statistics(data.sample(MEASURED), composites=sky.composites, compose=compose, seed=seed)
     contract = new_contract(resume, name=model, options=model_options or {}, statistics=measured, **fields)
     finder = _finder(contract, init, settings, compose=compose)
-    return run(
-        finder, data, command="train", max_epochs=math.ceil(draws / epoch_draws),
-        use_distributed_sampler=False, **_trainer(settings),
-    )  # fmt: skip
+    return run(finder, data, command="train", max_epochs=math.ceil(draws / epoch_draws), **_trainer(settings))
 
 
 def _finder(contract: ModelContract, init: str | None, settings: dict[str, Any], **more: Any) -> Finder:

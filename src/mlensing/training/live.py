@@ -42,6 +42,12 @@ class SimulatedBatches(Dataset[Batch]):
         self.mixture, self.seed, self.batch_size, self.device = mixture, seed, batch_size, device
         self.real = real or RealSky()
 
+    def move(self, device: str) -> None:
+        """Simulate elsewhere from now on."""
+        if device != self.device:
+            self.device = device
+            vars(self).pop("simulator", None)  # its tables lie on the other device
+
     @cached_property
     def simulator(self) -> Simulator:
         """Made where it is first used: in the worker, when there is one."""
@@ -90,7 +96,8 @@ class LiveData(LightningDataModule):
         batch_size: a multiple of the simulator's block.
         epoch_draws: samples between two validations (and checkpoints), over all ranks.
         validation_draws: samples of the validation set.
-        device: where to simulate; with workers it is the CPU.
+        on_device: simulate on the device of the network, that of each process its own, once training starts; without
+            it, and before, on the CPU.
         num_workers: processes that simulate ahead; 0 simulates between the training steps.
         real: real galaxies, PSFs and hosts; every fifth group of hosts serves validation only.
 
@@ -106,7 +113,7 @@ class LiveData(LightningDataModule):
         batch_size: int = 64,
         epoch_draws: int = 4096,
         validation_draws: int = 1024,
-        device: str = "cpu",
+        on_device: bool = False,
         num_workers: int = 0,
         real: RealSky | None = None,
     ) -> None:
@@ -118,10 +125,11 @@ class LiveData(LightningDataModule):
             problem = f"epoch_draws={epoch_draws} and validation_draws={validation_draws} must hold a batch"
             raise ConfigError("epoch_draws", problem, f"Take {batch_size} or more.")
         self.batch_size, self.epoch_draws, self.num_workers = batch_size, epoch_draws, num_workers
+        self.on_device = on_device
         other = int(fingerprint(f"validation {seed}".encode())[:7], 16)
         seen, unseen = (real or RealSky()).divided()
-        self.train = SimulatedBatches(mixture, seed=seed, batch_size=batch_size, device=device, real=seen)
-        self.held_apart = SimulatedBatches(mixture, seed=other, batch_size=batch_size, device=device, real=unseen)
+        self.train = SimulatedBatches(mixture, seed=seed, batch_size=batch_size, real=seen)
+        self.held_apart = SimulatedBatches(mixture, seed=other, batch_size=batch_size, real=unseen)
         self.draws = 0
         self.validation_batches = validation_draws // batch_size
 
@@ -130,6 +138,12 @@ class LiveData(LightningDataModule):
         """The validation batches, simulated once."""
         return [self.held_apart[i] for i in range(self.validation_batches)]
 
+    def setup(self, stage: str) -> None:
+        """Move to the device that this process trains on, if it is to simulate there."""
+        if self.on_device and self.trainer:
+            for batches in (self.train, self.held_apart):
+                batches.move(str(self.trainer.strategy.root_device))
+
     def sample(self, count: int) -> Batch:
         """The first ``count`` training samples (rounded up to whole batches) as one batch."""
         batches = [self.train[i] for i in range(math.ceil(count / self.batch_size))]
@@ -137,8 +151,7 @@ class LiveData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches in order; each epoch goes on where the one before it ended."""
-        world = self.trainer.world_size if self.trainer else 1
-        rank = self.trainer.global_rank if self.trainer else 0
+        world, rank = self._process
         sampler = EpochSampler(max(self.epoch_draws // (self.batch_size * world), 1), rank=rank, world=world)
         sampler.set_epoch(self.draws // (sampler.batches * self.batch_size * world))
         ahead: dict[str, Any] = {}
@@ -147,12 +160,22 @@ class LiveData(LightningDataModule):
         return DataLoader(self.train, batch_size=None, sampler=sampler, num_workers=self.num_workers, **ahead)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The same batches every time."""
-        return DataLoader(self.validation, batch_size=None)  # type: ignore[arg-type]
+        """The same batches every time; of several processes that train, each has its share of every batch."""
+        world, rank = self._process
+        if world > self.batch_size:
+            problem = f"{world} processes for validation batches of {self.batch_size}"
+            raise ConfigError("batch_size", problem, f"Take {-(-world // BLOCK) * BLOCK} or more.")
+        shares = [{key: values[rank::world] for key, values in batch.items()} for batch in self.validation]
+        return DataLoader(shares, batch_size=None)  # type: ignore[arg-type]
+
+    @property
+    def _process(self) -> tuple[int, int]:
+        """Number of processes, and which of them this is."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def state_dict(self) -> dict[str, Any]:
         """How many samples the training has used, and in what portions."""
-        world = self.trainer.world_size if self.trainer else 1
+        world, _ = self._process
         steps = self.trainer.global_step if self.trainer else 0
         portions = [self.batch_size, self.epoch_draws, world]
         return {"draws": steps * self.batch_size * world, "portions": portions}

@@ -7,6 +7,7 @@ and ``positive_weight``, the class-weight ratio. YAML: ``loss: {bce: 1.0}``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -64,7 +65,8 @@ def total_loss(terms: Mapping[str, float]) -> Loss:
         problem = f"unknown term {', '.join(unknown)}" if unknown else "no term"
         raise ConfigError("loss", problem, f"Known: {', '.join(LOSSES)}; for instance loss: {{bce: 1.0}}.")
 
-    def combined(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack([weight * LOSSES[name](output, batch) for name, weight in terms.items()]).sum()
+    return partial(_combined, dict(terms))
 
-    return combined
+
+def _combined(terms: Mapping[str, float], output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack([weight * LOSSES[name](output, batch) for name, weight in terms.items()]).sum()

@@ -27,6 +27,13 @@ class EpochProgress(Callback):
         self.console = console or Console(stderr=True)
         self.bar: Progress | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the console, whose locks cannot go to a spawned process; that one prints to standard error."""
+        return {**vars(self), "console": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, console=Console(stderr=True))
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar."""
         if not trainer.is_global_zero:

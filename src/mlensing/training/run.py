@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +15,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 from torch import Tensor
 
 from mlensing.contract import Calibration
@@ -67,31 +69,39 @@ def run(
     if ema > 0:
         callbacks.append(_averaging(ema))
     with quiet():
-        loop = _loop(folder, max_epochs=max_epochs, callbacks=callbacks, **trainer)
-        if loop.is_global_zero:
+        loop = _loop(default_root_dir=folder, max_epochs=max_epochs, callbacks=callbacks, **trainer)
+        if loop.is_global_zero:  # the other processes are told the folder by the checkpoint callback
+            if resume is None:
+                _make(folder)
             write_json(folder / "provenance.json", provenance(command, finder.config, finder.seed))
         loop.fit(finder, data, ckpt_path=resume, weights_only=True)
     path = Path(best[0].best_model_path)
+    data.trainer = None  # from here on a loader has every row, not a process' share
     if loop.is_global_zero:
         calibrate(path, data, loop.strategy.root_device)
         learn_domain(path, data, loop.strategy.root_device)
+    loop.strategy.barrier()  # nobody may read the checkpoint before it is calibrated
     return path
 
 
-def _loop(folder: Path, **options: Any) -> Trainer:
-    """Lightning's trainer, without its output; where there can be none, an empty ``folder`` goes too.
+def _loop(**options: Any) -> Trainer:
+    """Lightning's trainer, without its output; the data share themselves out to processes.
 
     Raises:
-        ConfigError: an accelerator, a number of devices or a strategy that is not to be had here.
+        ConfigError: an accelerator, a number of devices or a strategy that is not to be had here, or another number
+            of processes than were started.
     """
     options |= {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     try:
-        return Trainer(num_sanity_val_steps=0, **options)
+        loop = Trainer(num_sanity_val_steps=0, use_distributed_sampler=False, **options)
     except (MisconfigurationException, ValueError) as error:
-        with suppress(OSError):  # that of a resumed run is not empty, and stays
-            folder.rmdir()
         remedy = "Correct --accelerator, --devices, --num_nodes, --strategy or --precision; auto always works."
         raise ConfigError("trainer", " ".join(str(error).split()).rstrip(".!"), remedy) from error
+    started = os.environ.get("WORLD_SIZE" if TorchElasticEnvironment.detect() else "SLURM_STEP_NUM_TASKS")
+    if started is not None and int(started) != loop.world_size:  # each would train alone, or wait for ever
+        problem = f"{started} processes were started, and --devices times --num_nodes is {loop.world_size}"
+        raise ConfigError("devices", problem, "Give torchrun or srun and the training the same numbers.")
+    return loop
 
 
 def checkpoint_to_resume(resume: str | None, log_dir: str) -> str | None:
@@ -104,21 +114,18 @@ def checkpoint_to_resume(resume: str | None, log_dir: str) -> str | None:
 
 
 def run_folder(log_dir: Path, resume: Path | None) -> Path:
-    """The folder of this run: that of the checkpoint it resumes, else the next free ``version_N``.
-
-    Raises:
-        ConfigError: a place where no folder can be made.
-    """
+    """The folder of this run: that of the checkpoint it resumes, else the next free ``version_N``."""
     if resume is not None and resume.parent.name == "checkpoints":
         return resume.parent.parent
     taken = [int(p.name[8:]) for p in log_dir.glob("version_*") if p.name[8:].isdigit()]
-    folder = log_dir / f"version_{max(taken, default=-1) + 1}"
-    if getattr(rank_zero_only, "rank", 0) == 0:  # the other ranks are told the folder by the checkpoint callback
-        try:
-            folder.mkdir(parents=True)
-        except OSError as error:
-            raise ConfigError(folder, f"cannot make this folder ({error})", "Give another --log_dir.") from error
-    return folder
+    return log_dir / f"version_{max(taken, default=-1) + 1}"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(folder, f"cannot make this folder ({error})", "Give another --log_dir.") from error
 
 
 @torch.no_grad()
@@ -171,12 +178,12 @@ def _averaging(decay: float) -> WeightAveraging:
     """Exponential moving average of weights and running statistics, warmed up as 1 - 9 / (10 + steps)."""
     if not 0 < decay < 1:
         raise ConfigError("ema", f"expected a decay in [0, 1), got {decay}", "Take 0.999, or 0 for none.")
+    return WeightAveraging(avg_fn=partial(_average, decay))
 
-    def average(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-        keep = min(decay, (1 + int(count)) / (10 + int(count)))
-        return mean * keep + new * (1 - keep)
 
-    return WeightAveraging(avg_fn=average)
+def _average(decay: float, mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+    keep = min(decay, (1 + int(count)) / (10 + int(count)))
+    return mean * keep + new * (1 - keep)
 
 
 @contextmanager
