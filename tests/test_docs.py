@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 SCRIPTS = sorted((ROOT / "runs").glob("*.sh"))
-SHELL = {"cd", "export", "rm", "echo", "set", "source", "ls", "head"}
+SHELL = {"cd", "export", "rm", "echo", "set", "source", "ls", "head", "sbatch"}
 """Commands that are not ours, and those of bash."""
 MAKE = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
@@ -43,6 +43,13 @@ def commands(text: str) -> Iterator[list[str]]:
 
 def readable(value: str | list[str]) -> str:
     return value if isinstance(value, str) else " ".join(value)[:70]
+
+
+def launched(words: list[str]) -> list[str]:
+    """What a launcher of several processes starts: torchrun a script of Python's, srun a command."""
+    if words[0] == "torchrun":
+        return ["python", *words[next(i for i, word in enumerate(words) if word.endswith(".py")) :]]
+    return words[1:] if words[0] == "srun" else words
 
 
 def of_documents() -> list[tuple[str, list[str]]]:
@@ -90,6 +97,7 @@ def check_script(path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(("where", "words"), of_documents(), ids=readable)
 def test_commands_are_those_there_are(where: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+    words = launched(words)
     program, arguments = words[0].removeprefix(".venv/bin/"), words[1:]
     if program == "mlensing":
         check_verb(arguments[0], arguments[1:])
