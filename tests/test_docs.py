@@ -25,7 +25,7 @@ NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 BRANCHES = {"paper.sh": ([], ["--small"])}
 """Scripts that branch, with the arguments of each branch."""
 SCRIPTS = [path for path in sorted((ROOT / "runs").glob("*.sh")) if path.name not in BRANCHES]
-SHELL = {"cd", "export", "rm", "echo", "set", "source", "ls", "head"}
+SHELL = {"cd", "export", "rm", "echo", "set", "source", "ls", "head", "sbatch"}
 """Commands that are not ours, and those of bash."""
 MAKE = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
@@ -59,6 +59,13 @@ def recorded(script: Path, arguments: list[str]) -> Iterator[list[str]]:
 
 def readable(value: str | list[str]) -> str:
     return value if isinstance(value, str) else " ".join(value)[:70]
+
+
+def launched(words: list[str]) -> list[str]:
+    """What a launcher of several processes starts: torchrun a script of Python's, srun a command."""
+    if words[0] == "torchrun":
+        return ["python", *words[next(i for i, word in enumerate(words) if word.endswith(".py")) :]]
+    return words[1:] if words[0] == "srun" else words
 
 
 def of_documents() -> list[tuple[str, list[str]]]:
@@ -109,6 +116,7 @@ def check_script(path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(("where", "words"), of_documents(), ids=readable)
 def test_commands_are_those_there_are(where: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+    words = launched(words)
     program, arguments = words[0].removeprefix(".venv/bin/"), words[1:]
     if program == "mlensing":
         check_verb(arguments[0], arguments[1:])

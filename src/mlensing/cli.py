@@ -75,7 +75,7 @@ def sweep_verb(arguments: Sequence[str]) -> None:
     found = sweep(options, **own)
     _print_table(found.results.drop(columns="checkpoint"), "trainings, figures of the validation split")
     if len(found.sensitivity):
-        _print_table(found.sensitivity, "each alone: ranges [percentage points], and what was claimed")
+        _print_table(found.sensitivity, "each alone: ranges (percentage points), and what was claimed")
     shown = ", ".join(f"{name} {value:g}" for name, value in found.best["values"].items())
     print(f"best: {shown}: val_auroc {found.best['val_auroc']:.4f}, {found.best['checkpoint']}")
     print(f"wrote {own['output_dir']}/results.csv" + (" and sensitivity.csv" if len(found.sensitivity) else ""))
