@@ -7,6 +7,7 @@ they cannot drift apart. A mistake of the user's is one line on standard error a
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -65,6 +66,29 @@ def train_live_verb(arguments: Sequence[str]) -> None:
     _announce(fit_live(**_options("train_live", arguments)))
 
 
+def sweep_verb(arguments: Sequence[str]) -> None:
+    """Train over ranges of settings: which are best, and how much each matters."""
+    options = _options("sweep", arguments)
+    from mlensing.training.sweep import sweep
+
+    own = {name: options.pop(name) for name in list(options) if name in inspect.signature(sweep).parameters}
+    found = sweep(options, **own)
+    _print_table(found.results.drop(columns="checkpoint"), "trainings, figures of the validation split")
+    if len(found.sensitivity):
+        _print_table(found.sensitivity, "each alone: ranges [percentage points], and what was claimed")
+    shown = ", ".join(f"{name} {value:g}" for name, value in found.best["values"].items())
+    print(f"best: {shown}: val_auroc {found.best['val_auroc']:.4f}, {found.best['checkpoint']}")
+    print(f"wrote {own['output_dir']}/results.csv" + (" and sensitivity.csv" if len(found.sensitivity) else ""))
+
+
+def sweep_parser() -> Any:
+    """Options of ``sweep``: those of ``train``, and its own."""
+    skip = ("log_dir", "resume", "monitor", "devices", "num_nodes", "strategy")
+    made = signature_parser("sweep", "mlensing.training:fit", skip=skip)
+    made.add_function_arguments(resolve_name("mlensing.training.sweep:sweep"), as_positional=False, skip={"base"})
+    return made
+
+
 def evaluate_verb(arguments: Sequence[str]) -> None:
     """Measure a trained finder on a labelled set; write report.json and report.html."""
     options = _options("evaluate", arguments)
@@ -100,7 +124,9 @@ def eval_paper_verb(arguments: Sequence[str]) -> None:
 
 def eval_paper_parser() -> Any:
     """Options of ``eval_paper``."""
-    made = signature_parser("eval_paper", "mlensing.inference.paper:evaluate_paper", skip=("generate_figures",))
+    skip = ("checkpoints", "generate_figures")
+    made = signature_parser("eval_paper", "mlensing.inference.paper:evaluate_paper", skip=skip)
+    made.add_argument("--checkpoints", nargs="+", help="trained finders in place of those of log_dir")
     words = {"nargs": "?", "const": True, "default": False, "type": bool}
     made.add_argument("--generate_figures", **words, help="also draw the figures, as PDF and PNG")
     return made
@@ -280,6 +306,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "prepare": prepare_verb,
     "train": train_verb,
     "train_live": train_live_verb,
+    "sweep": sweep_verb,
     "evaluate": evaluate_verb,
     "eval_paper": eval_paper_verb,
     "ensemble": ensemble_verb,
@@ -299,6 +326,10 @@ EXAMPLES = {
     "train": [
         "--config configs/baseline.yaml --data_dir data/processed",
         "--data_dir data/processed --resume lightning_logs/version_0/checkpoints/last.ckpt",
+    ],
+    "sweep": [
+        "--config configs/baseline.yaml --data_dir data/processed --trials 12 --max_epochs 9 --output_dir sweeps/a",
+        "--data_dir data/processed --ranges '{lr: [1e-4, 1e-2]}' --points 0 --output_dir sweeps/b",
     ],
     "train_live": ["--mixture configs/release_sky.yaml --draws 40000"],
     "evaluate": ["--checkpoint lightning_logs/version_0/checkpoints/best.ckpt --data_dir data/processed/test/"],
@@ -401,6 +432,7 @@ PARSERS: dict[str, Callable[[], Any]] = {
     "prepare": partial(signature_parser, "prepare", "mlensing.data.prepare:prepare"),
     "train": partial(signature_parser, "train", "mlensing.training:fit"),
     "train_live": partial(signature_parser, "train_live", "mlensing.training:fit_live"),
+    "sweep": sweep_parser,
     "evaluate": evaluate_parser,
     "eval_paper": eval_paper_parser,
     "ensemble": ensemble_parser,
@@ -440,12 +472,24 @@ def _print_selection(record: dict[str, Any]) -> None:
     print(record["why"])
 
 
+def _print_table(frame: Any, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*frame.columns, title=title)
+    for row in frame.itertuples(index=False):
+        table.add_row(
+            *("" if value != value else f"{value:.4g}" if isinstance(value, float) else str(value) for value in row)
+        )
+    Console().print(table)
+
+
 def _print_paper(content: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    names = {"accuracy": "accuracy", "roc_auc": "ROC AUC", "tpr_at_fpr_1e-3": "TPR at 1e-3",
-             "tpr_at_fpr_1e-2": "TPR at 1e-2", "ece": "ECE"}  # fmt: skip
+    names = {"accuracy": "accuracy", "roc_auc": "AUC", "tpr_at_fpr_1e-3": "TPR 1e-3",
+             "tpr_at_fpr_1e-2": "TPR 1e-2", "ece": "ECE"}  # fmt: skip
     mark = "; a small set" if content["small"] else ""
     table = Table("", *names.values(), title=f"test split, {content['images']['measured']} images{mark}")
     for key, found in {**content["members"], "ensemble": content["ensemble"]}.items():

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from tests.conftest import write_split
 from torchmetrics.functional.classification import binary_auroc
 
 from mlensing.data.module import LensDataModule
@@ -23,7 +24,6 @@ from mlensing.simulate.simulator import BLOCK
 from mlensing.training.finder import Finder
 from mlensing.training.fit import fit
 from mlensing.training.live import LiveData
-from tests.conftest import write_split
 
 SKY = "surveys: {cfhtls: 1, des: 1}\nclasses: {lens: 1, spiral: 1}\nsize: 32\n"
 FILES: dict[str, Any] = {
@@ -69,7 +69,8 @@ def train(name, function, *given, **options):
 Finder.training_step, run.calibrate = recorded, slow
 if __name__ == "__main__":
     train("files", fit, {data!r}, max_epochs=1, **{files!r})
-    train("resumed", fit, {data!r}, max_epochs=2, resume=str(out / "files/version_0/checkpoints/last.ckpt"), **{files!r})
+    last = str(out / "files/version_0/checkpoints/last.ckpt")
+    train("resumed", fit, {data!r}, max_epochs=2, resume=last, **{files!r})
     train("live", fit_live, {sky!r}, **{live!r})
 """
 
@@ -223,7 +224,7 @@ def test_shares_make_the_same_number_of_batches(rows: int, batch_size: int, worl
     size = even_batch_size(rows, batch_size, world)
     shares = [list(InOrder(rows, rank=rank, world=world)) for rank in range(world)]
     assert len({-(-len(share) // size) for share in shares}) == 1
-    assert sorted(sum(shares, [])) == list(range(rows))
+    assert sorted(row for share in shares for row in share) == list(range(rows))
 
 
 def test_more_processes_than_images_are_refused() -> None:

@@ -21,7 +21,7 @@ from mlensing.training.run import calibrate, checkpoint_to_resume, run_folder
 
 def test_runs_are_numbered_and_resumed_in_place(tmp_path: Path) -> None:
     assert run_folder(tmp_path / "logs", None).name == "version_0"
-    (tmp_path / "logs" / "version_7").mkdir()
+    (tmp_path / "logs" / "version_7").mkdir(parents=True)
     (tmp_path / "logs" / "version_old").mkdir()
     assert run_folder(tmp_path / "logs", None).name == "version_8"
     last = tmp_path / "logs" / "version_7" / "checkpoints" / "last.ckpt"

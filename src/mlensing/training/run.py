@@ -11,11 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
-from lightning.pytorch.plugins.environments import TorchElasticEnvironment
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mlensing.contract import Calibration
@@ -128,7 +130,6 @@ def _make(folder: Path) -> None:
         raise ConfigError(folder, f"cannot make this folder ({error})", "Give another --log_dir.") from error
 
 
-@torch.no_grad()
 def calibrate(
     path: Path, data: LightningDataModule, device: torch.device | str = "cpu", *, kind: str = "temperature"
 ) -> Calibration:
@@ -136,13 +137,23 @@ def calibrate(
 
     Probabilities are then ``sigmoid(c(logit - log r))``, r being the class-weight ratio of the loss and c the map.
     """
-    finder, checkpoint = Finder.load(path).to(device), read_checkpoint(path)
-    ratio = finder.contract.class_weight_ratio
+    checkpoint = read_checkpoint(path)
+    ratio = checkpoint.contract.class_weight_ratio
+    labels, logits = scores(path, data, device)
+    found = fit_calibration(kind, remove_class_weight_shift(logits, ratio), labels)
+    checkpoint.with_contract(checkpoint.contract.model_copy(update={"calibration": found}))
+    return found
+
+
+@torch.no_grad()
+def scores(
+    path: Path, data: LightningDataModule, device: torch.device | str = "cpu"
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Labels [N] of the validation split, and logits [N] as trained; rows without a label are left out."""
+    finder = Finder.load(path).to(device)
     pairs = [_known(finder, batch, i) for i, batch in enumerate(data.val_dataloader())]
     labels, logits = (torch.cat(column).double().cpu().numpy() for column in zip(*pairs, strict=True))
-    found = fit_calibration(kind, remove_class_weight_shift(logits, ratio), labels)
-    checkpoint.with_contract(finder.contract.model_copy(update={"calibration": found}))
-    return found
+    return labels, logits
 
 
 @torch.no_grad()
