@@ -1,0 +1,44 @@
+"""Examples of every verb, as its help shows them; tests parse them all."""
+
+from __future__ import annotations
+
+EXAMPLES: dict[str, list[str]] = {
+    "simulate": [
+        "--config configs/paper_synthetic.yaml --num_samples 1000 --output_dir data/simulated",
+        "--config configs/release_sky.yaml --hosts my_galaxies/ --survey des --num_samples 1000",
+    ],
+    "prepare": ["--fits_dir my_images/ --output_dir data/processed --train_split 0.8"],
+    "train": [
+        "--config configs/baseline.yaml --data_dir data/processed",
+        "--data_dir data/processed --resume lightning_logs/version_0/checkpoints/last.ckpt",
+    ],
+    "sweep": [
+        "--config configs/baseline.yaml --data_dir data/processed --trials 12 --max_epochs 9 --output_dir sweeps/a",
+        "--data_dir data/processed --ranges '{lr: [1e-4, 1e-2]}' --points 0 --output_dir sweeps/b",
+    ],
+    "train_live": ["--mixture configs/release_sky.yaml --draws 40000"],
+    "evaluate": ["--checkpoint lightning_logs/version_0/checkpoints/best.ckpt --data_dir data/processed/test/"],
+    "eval_paper": [
+        "--generate_figures",
+        "--data_dir data/processed/test/ --checkpoints a/best.ckpt b/best.ckpt --output_dir results/mine",
+    ],
+    "ensemble": [
+        "a/best.ckpt b/best.ckpt --data_dir data/processed/val/ --output_dir my_ensemble",
+        "a/best.ckpt b/best.ckpt --mixture configs/release_sky.yaml --output_dir my_ensemble",
+    ],
+    "predict": [
+        "my_images/ --output scores.csv --page ranking.html",
+        "my_images/ --nonlenses my_random_galaxies/ --share 0.01",
+        "a.fits b.png index.csv --survey cfhtls --prevalence 0.001 --output scores.parquet",
+    ],
+    "export": [
+        "best.ckpt --output model.onnx",
+        "my_ensemble/ --int8 true --mixture configs/release_sky.yaml",
+    ],
+    "push": ["my_ensemble/ me/lens-finder --report results/evaluation/report.json --create"],
+    "pull": ["me/lens-finder --output_dir my_ensemble"],
+    "realism": [
+        "--real my_images/ --simulated configs/release_sky.yaml --survey cfhtls --classes nonlens",
+        "--simulated configs/release_sky.yaml --survey legacy --output_dir pictures",
+    ],
+}

@@ -1,0 +1,55 @@
+"""What trains: train, train_live, sweep.
+
+Each verb takes its parsed options, imports what it needs, and prints what it wrote.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pkgutil import resolve_name
+from typing import Any
+
+from mlensing.verbs.options import PROGRAM, Options, signature_parser
+from mlensing.verbs.tables import print_table
+
+
+def train_verb(options: Options) -> None:
+    """Train a finder on prepared images."""
+    from mlensing.training import fit
+
+    _announce(fit(**options))
+
+
+def train_live_verb(options: Options) -> None:
+    """Train a finder on a simulated sky, with no files at all."""
+    from mlensing.training import fit_live
+
+    _announce(fit_live(**options))
+
+
+def sweep_verb(options: Options) -> None:
+    """Train over ranges of settings: which are best, and how much each matters."""
+    from mlensing.training.sweep import sweep
+
+    own = {name: options.pop(name) for name in list(options) if name in inspect.signature(sweep).parameters}
+    found = sweep(options, **own)
+    print_table(found.results.drop(columns="checkpoint"), "trainings, figures of the validation split")
+    if len(found.sensitivity):
+        print_table(found.sensitivity, "each alone: ranges (percentage points), and what was claimed")
+    shown = ", ".join(f"{name} {value:g}" for name, value in found.best["values"].items())
+    print(f"best: {shown}: val_auroc {found.best['val_auroc']:.4f}, {found.best['checkpoint']}")
+    print(f"wrote {own['output_dir']}/results.csv" + (" and sensitivity.csv" if len(found.sensitivity) else ""))
+
+
+def sweep_parser() -> Any:
+    """Options of ``sweep``: those of ``train``, and its own."""
+    skip = ("log_dir", "resume", "monitor", "devices", "num_nodes", "strategy")
+    made = signature_parser("sweep", "mlensing.training:fit", skip=skip)
+    made.add_function_arguments(resolve_name("mlensing.training.sweep:sweep"), as_positional=False, skip={"base"})
+    return made
+
+
+def _announce(best: Any) -> None:
+    from lightning.pytorch.utilities import rank_zero_only
+
+    rank_zero_only(print)(f"wrote {best}; next: {PROGRAM} evaluate --checkpoint {best} --data_dir .../test/")
