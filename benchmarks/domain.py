@@ -6,8 +6,8 @@ Every kind is made of images that the released sky simulates, half of them linea
 hand. "Ranked" is the share that scores above the threshold which 1 % of held-out simulated non-lenses pass: foreign
 images that are neither flagged nor ranked low are the ones that cost. "Doubted" is the share of folders of 32 images,
 of one representation, whose bands are doubted. Kinds that the training shows on purpose (sky without a galaxy, stars,
-one band thrice as Euclid's) are printed apart: they are not foreign, and do not count in DOMAIN_DETECTION, the mean over
-all others: of the share flagged, and for wrong bands of the share of folders. Nothing of DATA should be either.
+one band thrice as Euclid's) are printed apart: they are not foreign, and do not count in DOMAIN_DETECTION. That is the
+mean over all others: of the share flagged, for wrong bands of the share of folders. Nothing of DATA should be either.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import argparse
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,9 @@ from mlensing.simulate import Mixture
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
-SCRIPTS = sorted((ROOT / "runs").glob("*.sh"))
+BRANCHES = {"paper.sh": ([], ["--small"])}
+"""Scripts that branch, with the arguments of each branch."""
+SCRIPTS = [path for path in sorted((ROOT / "runs").glob("*.sh")) if path.name not in BRANCHES]
 SHELL = {"cd", "export", "rm", "echo", "set", "source", "ls", "head", "sbatch"}
 """Commands that are not ours, and those of bash."""
 MAKE = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -41,6 +44,19 @@ def commands(text: str) -> Iterator[list[str]]:
             yield words
 
 
+def unrolled(text: str) -> str:
+    """The same with its loops over words written out."""
+    loop = re.compile(r"^for (\w+) in ([^;\n]+); do\n(.*?)^done$", re.MULTILINE | re.DOTALL)
+    return loop.sub(lambda m: "".join(m[3].replace(f"${m[1]}", word) for word in m[2].split()), text)
+
+
+def recorded(script: Path, arguments: list[str]) -> Iterator[list[str]]:
+    """Our commands as bash makes them of a script; none is run."""
+    record = 'mlensing() { printf "%q " mlensing "$@"; echo; }; export -f mlensing; "$@"'
+    words = ["bash", "-c", record, "bash", script, *arguments]
+    return commands(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+
+
 def readable(value: str | list[str]) -> str:
     return value if isinstance(value, str) else " ".join(value)[:70]
 
@@ -53,8 +69,11 @@ def launched(words: list[str]) -> list[str]:
 
 
 def of_documents() -> list[tuple[str, list[str]]]:
-    found = [(path.name, words) for path in DOCUMENTS for block in blocks(path, "bash") for words in commands(block)]
-    found += [(path.name, words) for path in SCRIPTS for words in commands(path.read_text())]
+    texts = [(path.name, unrolled(block)) for path in DOCUMENTS for block in blocks(path, "bash")]
+    texts += [(path.name, path.read_text()) for path in SCRIPTS]
+    found = [(name, words) for name, text in texts for words in commands(text)]
+    for name, branches in BRANCHES.items():
+        found += [(name, words) for branch in branches for words in recorded(ROOT / "runs" / name, branch)]
     return found + [("help", ["mlensing", verb, *shlex.split(e)]) for verb in VERBS for e in EXAMPLES[verb]]
 
 

@@ -124,7 +124,9 @@ def eval_paper_verb(arguments: Sequence[str]) -> None:
 
 def eval_paper_parser() -> Any:
     """Options of ``eval_paper``."""
-    made = signature_parser("eval_paper", "mlensing.inference.paper:evaluate_paper", skip=("generate_figures",))
+    skip = ("checkpoints", "generate_figures")
+    made = signature_parser("eval_paper", "mlensing.inference.paper:evaluate_paper", skip=skip)
+    made.add_argument("--checkpoints", nargs="+", help="trained finders in place of those of log_dir")
     words = {"nargs": "?", "const": True, "default": False, "type": bool}
     made.add_argument("--generate_figures", **words, help="also draw the figures, as PDF and PNG")
     return made
@@ -256,7 +258,7 @@ def _ranking_page(table: Any, page: str, predictor: Any, options: dict[str, Any]
     from mlensing.evaluation.report import rank_scores
     from mlensing.inference.evaluate import pictures
 
-    report = rank_scores(table["logit"], files=list(table["file"]), title="Candidates")
+    report = rank_scores(table["logit"], files=list(table["file"]), flags=list(table["flag"]), title="Candidates")
     items = gather(options["inputs"], survey=options["survey"], pixel_scale=options["pixel_scale"])
     shown = [items[row] for rows in shown_rows(report).values() for row in rows]
     write_page(report, page, pictures(shown, predictor.contract))
@@ -486,8 +488,8 @@ def _print_paper(content: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    names = {"accuracy": "accuracy", "roc_auc": "ROC AUC", "tpr_at_fpr_1e-3": "TPR at 1e-3",
-             "tpr_at_fpr_1e-2": "TPR at 1e-2", "ece": "ECE"}  # fmt: skip
+    names = {"accuracy": "accuracy", "roc_auc": "AUC", "tpr_at_fpr_1e-3": "TPR 1e-3",
+             "tpr_at_fpr_1e-2": "TPR 1e-2", "ece": "ECE"}  # fmt: skip
     mark = "; a small set" if content["small"] else ""
     table = Table("", *names.values(), title=f"test split, {content['images']['measured']} images{mark}")
     for key, found in {**content["members"], "ensemble": content["ensemble"]}.items():

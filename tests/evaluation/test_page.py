@@ -131,3 +131,11 @@ def test_one_member_alone_is_the_report(tmp_path):
     labels, logits = scores()
     found = evaluate_scores(labels, logits, members={"only": logits}, resamples=0)
     assert found.members == {} and found.diversity == {}
+
+
+def test_flags_stand_beside_their_images(tmp_path):
+    flags = ["", "unlike <the> training data", ""]
+    write_page(rank_scores([2.0, 1.0, 0.0], files=FILES[:3], flags=flags), tmp_path / "page.html", IMAGES[:3])
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert text.count('<span class="other">unlike &lt;the&gt; training data</span>') == 2  # tile and table
+    assert text.count('<span class="other">') == 2

@@ -182,3 +182,12 @@ def test_warm_start_from_nothing_that_fits_is_an_error(tmp_path: Path) -> None:
     for ending in ("pth", "safetensors"):
         with pytest.raises(ContractError, match=r"not (a )?readable"):
             warm_start(net, broken(tmp_path / f"z.{ending}", "text"))
+
+
+def test_the_same_finder_gives_the_same_bytes(tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(write(tmp_path / "a.ckpt", make_content()))
+    written = set()
+    for number in range(6):
+        write_safetensors(tmp_path / f"{number}.safetensors", checkpoint)
+        written.add((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(written) == 1

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mlensing.evaluation import figures
 from mlensing.evaluation.curves import LENS
 from mlensing.evaluation.html import chart, document, figure_text, footer, paragraphs, picture_tag, section, tile
-from mlensing.evaluation.report import Estimate, Report
+from mlensing.evaluation.report import Estimate, Report, Scores
 from mlensing.evaluation.words import CAVEATS, FIGURES, MEANING, MOSAICS, RANKING_CAVEATS
 from mlensing.provenance import replacing
 
@@ -171,15 +171,17 @@ def _tile(report: Report, row: int, images: Images | None) -> str:
     picture = '<div class="blank">no image</div>'
     if image is not None:
         picture = picture_tag(image, file)
-    score = f"<b>{report.scores.probability[row]:.4f}</b> {_mark(report.scores.label[row])}"
+    score = f"<b>{report.scores.probability[row]:.4f}</b> {_mark(report.scores, row)}"
     name = f'<span class="name" title="{escape(file)}">{escape(PurePath(file).name)}</span>'
     return f"<figure>{picture}<figcaption>{score}{name}</figcaption></figure>"
 
 
-def _mark(label: float) -> str:
+def _mark(scores: Scores, row: int) -> str:
+    flag = f'<span class="other">{escape(scores.flag[row])}</span>' if scores.flag and scores.flag[row] else ""
+    label = scores.label[row]
     if np.isnan(label):
-        return ""
-    return '<span class="lens">✓ lens</span>' if label >= LENS else '<span class="other">✗ non-lens</span>'
+        return flag
+    return flag + ('<span class="lens">✓ lens</span>' if label >= LENS else '<span class="other">✗ non-lens</span>')
 
 
 def _find(images: Images | None, file: str, row: int) -> NDArray[np.uint8] | None:
@@ -194,7 +196,7 @@ def _table(report: Report) -> str:
     rows = "\n".join(
         f'<tr><td class="n">{rank}</td><td>{escape(scores.file[row])}</td><td class="n">'
         f'{scores.probability[row]:.4f}</td><td class="n">{scores.logit[row]:.2f}</td>'
-        f"<td>{_mark(scores.label[row])}</td></tr>"
+        f"<td>{_mark(scores, row)}</td></tr>"
         for rank, row in enumerate(first, start=1)
     )
     head = '<th class="n">Rank</th><th>File</th><th class="n">Probability</th><th class="n">Logit</th><th></th>'

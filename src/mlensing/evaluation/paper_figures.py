@@ -110,8 +110,8 @@ def roc(paper: Paper, theme: Theme) -> Figure:
     for rate in (1e-2, 1e-3):
         ax.axvline(rate, color=theme.ink, linewidth=0.8, linestyle=(0, (2, 3)))
     ax.set(xscale="log", xlim=(floor, 1.0), ylim=(0.0, 1.03), xlabel="false positive rate", ylabel="recall")
-    corner = "upper left" if early_recall(fpr, tpr) < 0.5 else "lower right"
-    ax.legend(loc=corner, fontsize=8, frameon=True, facecolor="white", edgecolor="none")
+    framed = {"frameon": True, "facecolor": "white", "edgecolor": "none"}
+    ax.legend(loc="upper left" if early_recall(fpr, tpr) < 0.5 else "lower right", fontsize=8, **framed)
     return figure
 
 

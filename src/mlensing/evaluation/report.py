@@ -69,12 +69,13 @@ class Curves(_Frozen):
 
 
 class Scores(_Frozen):
-    """The table of scores, as columns."""
+    """The table of scores, as columns; ``flag`` is empty where nobody looked for what is unlike the training data."""
 
     file: tuple[str, ...]
     label: Numbers
     logit: Numbers
     probability: Numbers
+    flag: tuple[str, ...] = ()
 
 
 class MemberReport(_Frozen):
@@ -207,10 +208,15 @@ def rank_scores(
     logits: ArrayLike,
     *,
     files: Sequence[str] | None = None,
+    flags: Sequence[str] = (),
     title: str = "Ranking",
     provenance: Mapping[str, Any] | None = None,
 ) -> Report:
     """A report without labels: the table of scores alone, for a page of the best candidates.
+
+    Arguments:
+        logits, files: one a row.
+        flags: words that the page shows beside each, "" for none.
 
     Raises:
         CatalogError: if the lengths differ.
@@ -221,7 +227,7 @@ def rank_scores(
     """
     z = np.asarray(logits, float)
     y, z, names = _columns(np.full(z.shape, np.nan), z, files)
-    table = _table(y, z, names)
+    table = _table(y, z, names).model_copy(update={"flag": tuple(flags)})
     origin = dict(provenance or {})
     return Report(title=title, counts=_tally(y, z), prevalence=np.nan, scores=table, provenance=origin)
 

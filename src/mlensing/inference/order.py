@@ -16,7 +16,7 @@ from mlensing.inference.member import Member
 
 FEWEST, MOST = 16, 64
 """Images that it takes, and that are looked at."""
-NEARER, DEVIATIONS = 0.02, 3.0
+NEARER, DEVIATIONS = 0.03, 3.0
 """What counts: the mean gain in distance [limits], and that over its own standard error."""
 BANDS = 4
 """Most bands whose orders are all tried."""

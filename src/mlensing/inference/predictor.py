@@ -146,14 +146,14 @@ class Predictor:
         misfits = [failure for failure in failures if isinstance(failure, ContractError)]
         if misfits and len(misfits) == len(items):
             raise misfits[0]  # nothing can be scored, so the mistake is in the call
-        self._doubt_order(first)
+        self.doubt_order(first)
         scores = _spread(columns, [failure is None for failure in failures], len(self.ensemble.members))
         return self._table([item.file for item in items], scores, failures, prevalence), scores
 
     def _scores(self, good: list[Pixels], views: Views, dropout: Dropout | None) -> EnsembleScores:
         return self.ensemble.score(*_stacked(good), views=views, dropout=dropout)
 
-    def _doubt_order(self, first: list[Pixels]) -> None:
+    def doubt_order(self, first: list[Pixels]) -> None:
         """Warn if the first images look as if their bands came in another order."""
         order = nearer_order(self.ensemble.members[0], *_stacked(first)) if first else None
         if order is not None:

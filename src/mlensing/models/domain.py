@@ -20,8 +20,8 @@ FLAGGED = 0.01
 """Share of images like those of the training that are flagged."""
 SHRINKAGE = 0.05
 """Share of the identity in the correlation matrices: directions without scatter must not rule."""
-CLOUDS, EACH = 8, 100
-"""Most clouds of a representation, and images that each takes."""
+CLOUDS, EACH, STARTS = 8, 100, 4
+"""Most clouds of a representation, images that each takes, and fits of which the likeliest is kept."""
 FEWEST = 200
 """Images of a representation below which nothing is said of it."""
 PREFIX = "domain."
@@ -95,12 +95,13 @@ def _fitted(statistics: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Means [M, K], whitening [M, K, K], peaks [M] and limit of one representation."""
     size = statistics.shape[1]
     if len(statistics) < FEWEST:
-        nothing = torch.zeros(1, size), torch.zeros(1, size, size), torch.zeros(1)
-        return *(part.double() for part in nothing), torch.tensor(torch.nan)
+        blank = torch.zeros(1, size, size, dtype=statistics.dtype)
+        return blank[:, 0], blank, blank[:, 0, 0], torch.tensor(torch.nan)
     inner, held_out = statistics[::2], statistics[1::2]
     mean, turn = _whitening(inner)
     count = max(1, min(CLOUDS, len(inner) // EACH))
-    mixture = GaussianMixture(count, reg_covar=SHRINKAGE, random_state=0).fit(((inner - mean) @ turn).numpy())
+    mixture = GaussianMixture(count, reg_covar=SHRINKAGE, n_init=STARTS, random_state=0)
+    mixture.fit(((inner - mean) @ turn).numpy())
     triangle = torch.linalg.inv(turn)
     narrow = torch.from_numpy(mixture.precisions_cholesky_)
     peak = torch.from_numpy(mixture.weights_).log() + narrow.diagonal(dim1=1, dim2=2).log().sum(1)

@@ -8,6 +8,7 @@ precision; norms, biases, and whatever half precision could not hold, never are.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,16 @@ def write_content(path: str | Path, content: Mapping[str, Any], *, half: bool) -
     tensors = {name: _stored(name, tensor, half=half) for name, tensor in content["state_dict"].items()}
     words = {name: str(content[name]) for name in WORDS}
     with replacing(path) as beside:
-        beside.write_bytes(save(tensors, {**words, "sha256": digest(tensors, words)}))  # save_file hides it from others
+        written = save(tensors, {**words, "sha256": digest(tensors, words)})
+        beside.write_bytes(_in_order(written))  # save_file hides it from others
+
+
+def _in_order(content: bytes) -> bytes:
+    """The same safetensors file with the keys of its header sorted: the library orders its strings at random."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
 def _stored(name: str, tensor: Tensor, *, half: bool) -> Tensor:
