@@ -183,6 +183,17 @@ def test_an_ensemble_goes_through_its_doors(
         assert len(report["members"]) == 2 and report["provenance"]["config"]["checkpoint"] == given
 
 
+def test_the_papers_door_measures_and_draws(place: Path, tmp_path: Path) -> None:
+    said = done("scripts/eval_paper.py", "--data_dir", place / "prepared/test", "--log_dir", place / "logs",
+                "--output_dir", tmp_path, "--resamples", 5, "--generate_figures")  # fmt: skip
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert list(content["members"]) == ["resnet18-42"] and content["small"]
+    assert "accuracy: claimed 0.963, measured " in said and "a small set" in said
+    names = {f"{name}.{end}" for name in ("confusion_matrix", "roc", "reliability", "purity_completeness")
+             for end in ("pdf", "png")}  # fmt: skip
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == names
+
+
 Case = Callable[["Bad"], list[str]]
 
 
@@ -235,6 +246,10 @@ class Bad:
         source = data or str(self.place / "prepared/test")
         given = ["--checkpoint", checkpoint or self.checkpoint, "--data_dir", source]
         return ["evaluate", *given, "--output_dir", f"{self.folder}/out", *words]
+
+    def paper(self, *words: str, data: str | None = None) -> list[str]:
+        given = ["--data_dir", data or str(self.place / "prepared/test"), "--output_dir", f"{self.folder}/out"]
+        return ["eval_paper", *given, *words]
 
     def ensemble(self, *words: str, checkpoint: str | None = None) -> list[str]:
         return ["ensemble", checkpoint or self.checkpoint, "--output_dir", f"{self.folder}/out", *words]
@@ -313,6 +328,14 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "evaluate, unwritable": (
         lambda b: b.evaluate("--output_dir", b.file("taken", "") + "/out"),
         ("taken", "permissions"),
+    ),
+    "eval_paper, no run": (lambda b: b.paper("--log_dir", str(b.folder)), ("no finished run", "mlensing train")),
+    "eval_paper, missing folder": (lambda b: b.paper(data="absent"), ("absent", "index.csv")),
+    "eval_paper, no validation split": (lambda b: b.paper(data=b.index(f"{b.image},1,")), ("val", "index.csv")),
+    "eval_paper, unknown calibration": (lambda b: b.paper("--calibration", "magic"), ("magic", "isotonic")),
+    "eval_paper, garbage": (
+        lambda b: b.paper("--checkpoints", b.file("x.ckpt", "x" * 99)),
+        ("x.ckpt", "best.ckpt"),
     ),
     "ensemble, nothing to validate on": (lambda b: b.ensemble(), ("--data_dir or --mixture",)),
     "ensemble, no finder": (lambda b: ["ensemble", "--output_dir", f"{b.folder}/out"], ("checkpoints", "--help")),
