@@ -109,6 +109,7 @@ def check_script(path: Path, arguments: list[str], monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, "parse_args", stop)
         patch.setattr(sys, "argv", [str(path), *arguments])
+        patch.syspath_prepend(str(path.parent))  # as Python does for a script
         with pytest.raises(Parsed):
             runpy.run_path(str(path), run_name="__main__")
 

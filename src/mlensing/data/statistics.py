@@ -15,6 +15,16 @@ LAGS = (1, 2, 4)
 SMALL = 1e-3
 
 
+def statistics_count(bands: int) -> int:
+    """How many numbers `image_statistics` gives for images of so many bands.
+
+    Example:
+        >>> statistics_count(3) == image_statistics(torch.randn(1, 3, 32, 32)).shape[1]
+        True
+    """
+    return 11 * bands + 4 * (bands - 1) + 1
+
+
 def image_statistics(pixels: Tensor) -> Tensor:
     """Numbers [B, K] that describe normalised images [B, C, H, W]; K = 11 C + 4 (C - 1) + 1.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mlensing.contract import ModelContract
 from mlensing.data.normalise import Normaliser
-from mlensing.data.statistics import image_statistics
+from mlensing.data.statistics import image_statistics, statistics_count
 from mlensing.errors import ConfigError
 from mlensing.inference.dropout import full_dropout, head_dropout
 from mlensing.models import classifier
@@ -68,7 +68,8 @@ class Member:
         self, key: str, contract: ModelContract, net: nn.Module, device: str = "auto", domain: Domain | None = None
     ) -> None:
         self.key, self.contract, self.device = key, contract, find_device(device)
-        self.domain = None if domain is None else domain.to(self.device)
+        known = domain is not None and domain.mean.shape[-1] == statistics_count(len(contract.bands))
+        self.domain = domain.to(self.device) if domain is not None and known else None  # else an older version's
         self.net = net.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.normaliser = Normaliser(contract).to(self.device)
 

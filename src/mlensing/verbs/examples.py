@@ -12,11 +12,11 @@ EXAMPLES: dict[str, list[str]] = {
         "--config configs/baseline.yaml --data_dir data/processed",
         "--data_dir data/processed --resume lightning_logs/version_0/checkpoints/last.ckpt",
     ],
+    "train_live": ["--mixture configs/release_sky.yaml --draws 40000"],
     "sweep": [
         "--config configs/baseline.yaml --data_dir data/processed --trials 12 --max_epochs 9 --output_dir sweeps/a",
         "--data_dir data/processed --ranges '{lr: [1e-4, 1e-2]}' --points 0 --output_dir sweeps/b",
     ],
-    "train_live": ["--mixture configs/release_sky.yaml --draws 40000"],
     "evaluate": ["--checkpoint lightning_logs/version_0/checkpoints/best.ckpt --data_dir data/processed/test/"],
     "eval_paper": [
         "--generate_figures",
