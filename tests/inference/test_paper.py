@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from mlensing.contract import ModelContract
+from mlensing.data.statistics import image_statistics
 from mlensing.errors import CatalogError, ConfigError
 from mlensing.evaluation.metrics import roc_auc
 from mlensing.inference import paper as papers
@@ -35,7 +36,8 @@ def run(logs: Path, number: int, contract: ModelContract, *, seed: int, finished
     path.parent.mkdir(parents=True)
     torch.save(content, path)
     if finished:
-        found = read_checkpoint(path).with_domain(Domain.fit(torch.randn(8, 39), torch.zeros(8, dtype=torch.bool)))
+        seen = image_statistics(torch.randn(8, 3, 32, 32))
+        found = read_checkpoint(path).with_domain(Domain.fit(seen, torch.zeros(8, dtype=torch.bool)))
         found.with_contract(contract)
     os.utime(path, (number, number))
     return path
