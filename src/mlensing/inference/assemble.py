@@ -14,13 +14,12 @@ from rich.progress import track
 from torch import Generator
 
 from mlensing.contract import CHANNELS, ModelContract
-from mlensing.data.gather import gather
-from mlensing.errors import CatalogError, ConfigError, ContractError
+from mlensing.errors import ConfigError, ContractError
 from mlensing.evaluation.calibrators import CALIBRATORS, fit_calibration
 from mlensing.evaluation.curves import LENS
 from mlensing.evaluation.fusion import RULES
 from mlensing.inference.ensemble import Ensemble, EnsembleScores, keys_of, save_ensemble, stacked
-from mlensing.inference.evaluate import index_of
+from mlensing.inference.evaluate import score_split
 from mlensing.inference.member import Member, MemberScores
 from mlensing.inference.predictor import Predictor
 from mlensing.inference.selection import Selection, select
@@ -114,11 +113,7 @@ def split_validation(ensemble: Ensemble, data_dir: str | Path, survey: str | Non
     Raises:
         CatalogError: not one of its images can be scored.
     """
-    items = gather([index_of(Path(data_dir))], survey=survey, labelled=True)
-    table, scores = Predictor(ensemble).score_items(items)
-    if (table["status"] != "ok").all():
-        problem = f"not one of {len(table)} images can be scored; the first: {table['status'].iloc[0]}"
-        raise CatalogError(data_dir, problem, "Repair the files, or correct the index.")
+    items, _, scores = score_split(Predictor(ensemble), data_dir, survey=survey)
     return Validation(scores, np.array([item.label for item in items], float), [m.domain for m in ensemble.members])
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from mlensing.contract import ModelContract
 from mlensing.data.gather import Item, gather, read_item
 from mlensing.data.preview import Picture, picture
 from mlensing.errors import CatalogError, ConfigError, MLensingError
 from mlensing.evaluation.page import shown_rows
 from mlensing.evaluation.report import Report, evaluate_scores
-from mlensing.inference.ensemble import RELEASED
+from mlensing.inference.ensemble import RELEASED, EnsembleScores
 from mlensing.inference.inputs import fit_to
 from mlensing.inference.member import Views
 from mlensing.inference.predictor import Predictor
@@ -54,12 +56,10 @@ def evaluate_split(
         CatalogError: an index that cannot be used, or without labels, or not one readable image.
         ContractError: a checkpoint that cannot be used, or not for these images.
     """
-    items = gather([index_of(Path(data_dir))], survey=survey, labelled=True)
     predictor = Predictor.load(checkpoint, device)
-    table, scores = predictor.score_items(items, batch_size, prevalence=prevalence, views=views)
-    if (table["status"] != "ok").all():
-        problem = f"not one of {len(table)} images can be scored; the first: {table['status'].iloc[0].rstrip('.')}"
-        raise CatalogError(data_dir, problem, "Repair the files, or correct the index.")
+    items, table, scores = score_split(
+        predictor, data_dir, survey=survey, batch_size=batch_size, prevalence=prevalence, views=views
+    )
     keys = [member.key for member in predictor.ensemble.members]
     config = {
         "checkpoint": [str(path) for path in ([checkpoint] if isinstance(checkpoint, str | Path) else checkpoint)],
@@ -82,6 +82,29 @@ def evaluate_split(
     )
     shown = sorted({row for rows in shown_rows(report).values() for row in rows})
     return report, pictures([items[row] for row in shown], predictor.contract)
+
+
+def score_split(
+    predictor: Predictor,
+    data_dir: str | Path,
+    *,
+    survey: str | None = None,
+    batch_size: int = 64,
+    prevalence: float | None = None,
+    views: Views = 1,
+) -> tuple[list[Item], pd.DataFrame, EnsembleScores]:
+    """The images of a labelled split in the order of its index, their table, and each member's scores [M, N].
+
+    Raises:
+        ConfigError: no index there.
+        CatalogError: an index that cannot be used, or without labels, or not one image that can be scored.
+    """
+    items = list(gather([index_of(Path(data_dir))], survey=survey, labelled=True))
+    table, scores = predictor.score_items(items, batch_size, prevalence=prevalence, views=views)
+    if (table["status"] != "ok").all():
+        problem = f"not one of {len(table)} images can be scored; the first: {table['status'].iloc[0].rstrip('.')}"
+        raise CatalogError(data_dir, problem, "Repair the files, or correct the index.")
+    return items, table, scores
 
 
 def pictures(items: Sequence[Item], contract: ModelContract) -> dict[str, Picture]:
