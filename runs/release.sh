@@ -10,7 +10,7 @@ mlensing train_live --config configs/release.yaml --seed 42 --log_dir runs/out/r
 mlensing train_live --config configs/release.yaml --mixture configs/release_sky_wide.yaml --seed 43 \
   --log_dir runs/out/release/wide --resume auto "$@"
 mlensing train_live --config configs/release.yaml --mixture configs/release_sky_discs.yaml --seed 44 \
-  --model resnet10 --model_options "{width: 16, dropout: 0.2}" --log_dir runs/out/release/discs --resume auto "$@"
+  --log_dir runs/out/release/discs --resume auto "$@"
 mlensing train_live --config configs/release.yaml --seed 45 --lr 1.0e-3 --model light_transformer \
   --model_options "{dim: 128, depth: 4, heads: 4, inner_dropout: 0.05, dropout: 0.2}" \
   --log_dir runs/out/release/attention --resume auto "$@"

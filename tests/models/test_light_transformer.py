@@ -25,14 +25,22 @@ def test_about_three_million_parameters() -> None:
     assert sum(p.numel() for p in net.parameters()) == pytest.approx(2.9e6, rel=0.02)
 
 
+def test_a_token_stands_where_it_looks() -> None:
+    net = build("light_transformer", make_contract(), dim=16, depth=1, heads=2).eval()
+    place, _ = polar_geometry(48, 64)
+    image = torch.randn(1, 3, 48, 64, requires_grad=True)
+    net.stem(image)[0, :, 3, 2].sum().backward()
+    rows, columns = (torch.nonzero(image.grad.abs().sum((0, 1, axis)))[:, 0].float() for axis in (3, 2))
+    middle = rows.aminmax(), columns.aminmax()
+    y, x = (float(low + high) / 2 for low, high in middle)
+    token = place[3 * 64 // STRIDE + 2, :2] * REACH
+    assert token == pytest.approx([x - 63 / 2, y - 47 / 2])
+
+
 def test_along_the_radius_and_along_the_tangent_are_told_apart() -> None:
-    _, pair = polar_geometry(8, 8)
+    _, pair = polar_geometry(57, 57)  # 8 x 8 tokens, 0 to 56: the middle lies between the fourth and the fifth
     token = np.arange(64).reshape(8, 8)
-    inner, outer, mirrored = (
-        token[3, 4],
-        token[0, 7],
-        token[3, 3],
-    )  # two on a diagonal, the first mirrored
+    inner, outer, mirrored = token[3, 4], token[0, 7], token[3, 3]  # two on a diagonal, the first mirrored
     unit = STRIDE / REACH
     radius = np.sqrt(0.5) * unit
     assert pair[inner, outer, :3] == pytest.approx([3 * np.sqrt(2) * unit, 0.0, 1.0], abs=1e-6)
@@ -40,10 +48,11 @@ def test_along_the_radius_and_along_the_tangent_are_told_apart() -> None:
     assert pair[inner, inner] == pytest.approx([0.0, 0.0, 1.0, radius, radius], abs=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (5, 5), (4, 7)])
+@pytest.mark.parametrize("shape", [(57, 57), (33, 33), (25, 49)])
 def test_pairs_are_the_same_from_all_sides_of_the_galaxy(shape: tuple[int, int]) -> None:
-    _, pair = polar_geometry(*shape)
-    token = np.arange(shape[0] * shape[1]).reshape(shape)
+    _, pair = polar_geometry(*shape)  # a multiple of the stride and one: tokens lie alike about the middle
+    rows, columns = ((size + STRIDE - 1) // STRIDE for size in shape)
+    token = np.arange(rows * columns).reshape(rows, columns)
     sides = [token[::-1], token[:, ::-1], *([np.rot90(token), token.T] if shape[0] == shape[1] else [])]
     for side in sides:
         order = side.ravel()

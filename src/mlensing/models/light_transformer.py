@@ -26,21 +26,25 @@ PAIR, PLACE = 5, 4
 
 
 @lru_cache(maxsize=8)
-def polar_geometry(rows: int, columns: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def polar_geometry(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Where tokens stand about the middle of the image, and how pairs of them lie to each other.
 
+    Token (i, j) looks around pixel ``STRIDE`` (i, j): strided convolutions of three pixels start at the first one.
     In numpy, because it is kept: tensors made in inference mode, or by a tracing export, serve nothing else afterwards.
+
+    Arguments:
+        height, width: of the image [px].
 
     Returns:
         [N, PLACE]: x, y, radius, and a Gaussian of the radius; [N, N, PAIR]: separation along the radius and along the
         tangent (mean radius times angle), cosine of the angle, and both radii; lengths in ``REACH``.
 
     Example:
-        >>> place, pair = polar_geometry(8, 8)
+        >>> place, pair = polar_geometry(64, 64)
         >>> place.shape, pair.shape
         ((64, 4), (64, 64, 5))
     """
-    y, x = (STRIDE * (np.arange(n) - (n - 1) / 2) / REACH for n in (rows, columns))
+    y, x = ((np.arange(0, n, STRIDE) - (n - 1) / 2) / REACH for n in (height, width))
     y, x = (grid.ravel() for grid in np.meshgrid(y, x, indexing="ij"))
     radius = np.hypot(x, y)
     cosine = (x[:, None] * x + y[:, None] * y) / np.maximum(radius[:, None] * radius, 1e-6)
@@ -86,7 +90,7 @@ class LightTransformer(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """Image [B, bands, H, W] -> mean token [B, dim]."""
         grid = self.stem(x)
-        place, pair = (torch.from_numpy(part).to(grid) for part in polar_geometry(*grid.shape[-2:]))
+        place, pair = (torch.from_numpy(part).to(grid) for part in polar_geometry(*x.shape[-2:]))
         tokens = grid.flatten(2).transpose(1, 2) + self.place(place)
         bias = None if self.bias is None else self.bias(pair).permute(2, 0, 1)
         for block in self.blocks:
