@@ -111,16 +111,15 @@ def real_rows(table: Table, predictor: Predictor, data: Path, most: int | None) 
     table.add_section()
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        for part in real_sky.all_sets(data, scratch):
-            for kind, rows in part.groupby("set", sort=False):
-                some = rows.sample(n=min(most or len(rows), len(rows)), random_state=0)
-                with warnings.catch_warnings(record=True) as said:
-                    warnings.simplefilter("always")
-                    found = predictor.predict(list(some["file"]))
-                found = found[found["status"] == "ok"]
-                doubt = any("order of the bands" in str(warning.message) for warning in said)
-                share = f"{(found['flag'] != '').mean():.3f}"
-                table.add_row(f"real: {kind}", str(len(found)), share, "", "yes" if doubt else "no")
+        for kind, rows in real_sky.all_sets(data, scratch).groupby("set", sort=False):
+            some = rows.sample(n=min(most or len(rows), len(rows)), random_state=0)
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                found = predictor.predict(list(some["file"]))
+            found = found[found["status"] == "ok"]
+            doubt = any("order of the bands" in str(warning.message) for warning in said)
+            share = f"{(found['flag'] != '').mean():.3f}"
+            table.add_row(f"real: {kind}", str(len(found)), share, "", "yes" if doubt else "no")
 
 
 def judged(ensemble: Ensemble, images: Images) -> tuple[np.ndarray, np.ndarray]:

@@ -53,7 +53,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as scratch:
-        scores = score_sets(predictor, data, Path(scratch), chosen.views)
+        scores = score_sets(predictor, all_sets(data, Path(scratch)), chosen.views)
         if chosen.output_dir:
             write_details(scores, predictor, Path(chosen.output_dir))
     graded = report(scores, [f"logit_{member.key}" for member in predictor.ensemble.members])
@@ -78,27 +78,24 @@ def write_details(scores: pd.DataFrame, predictor: Predictor, folder: Path) -> N
         write_mosaic(folder / f"{name}.png", left, right)
 
 
-def score_sets(predictor: Predictor, data: Path, scratch: Path, views: int) -> pd.DataFrame:
-    """One row an image: set, label (1 lens, 0 not, NaN between), log-odds of all and of each, brightness, colour."""
-    table = pd.concat(all_sets(data, scratch), ignore_index=True)
-    numbers = [single_numbers(Path(file)) for file in table["file"]]
-    table = table.assign(brightness=[n[0] for n in numbers], colour=[n[1] for n in numbers])
-    found = predictor.predict(list(table["file"]), views=views, members=True)
+def score_sets(predictor: Predictor, sets: pd.DataFrame, views: int) -> pd.DataFrame:
+    """The rows of ``all_sets``, with log-odds of the whole and of each member."""
+    found = predictor.predict(list(sets["file"]), views=views, members=True)
     for row in found[found["status"] != "ok"].itertuples():
         print(f"not scored: {row.file}: {row.status}")
-    return table.join(found.drop(columns=["file", "status"]))
+    return sets.join(found.drop(columns=["file", "status"]))
 
 
-def all_sets(data: Path, scratch: Path) -> list[pd.DataFrame]:
-    """Set, file and label of every image; those that are cut here are written to ``scratch``."""
-    made = [candidates(data), gallery(data), nonlenses(data, scratch), decals(data), legacy(data)]
-    return [
-        *made,
-        ellipticals(data, scratch),
-        bologna_ground(data, scratch),
-        bologna_space(data),
-        fields(data, scratch),
-    ]
+def all_sets(data: Path, scratch: Path) -> pd.DataFrame:
+    """One row an image: set, file, label (1 lens, 0 not, NaN between), brightness and colour.
+
+    What has to be cut is written to ``scratch``.
+    """
+    pictures = [candidates(data), gallery(data), nonlenses(data, scratch), decals(data), legacy(data)]
+    linear = [ellipticals(data, scratch), bologna_ground(data, scratch), bologna_space(data), fields(data, scratch)]
+    table = pd.concat([*pictures, *linear], ignore_index=True)
+    numbers = [single_numbers(Path(file)) for file in table["file"]]
+    return table.assign(brightness=[n[0] for n in numbers], colour=[n[1] for n in numbers])
 
 
 def single_numbers(path: Path) -> tuple[float, float]:

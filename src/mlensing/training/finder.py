@@ -150,7 +150,7 @@ class Finder(LightningModule):
         if self.compose is None or self.composites <= 0:
             return image, composite
         draw = torch.rand(len(image), generator=generator, device=image.device)
-        chosen = ~composite & (draw < self.composites)
+        chosen = ~composite & ~batch.get("as_is", torch.zeros_like(composite)) & (draw < self.composites)
         image = torch.where(chosen[:, None, None, None], self.compose(image, batch, generator), image)
         return image, composite | chosen
 

@@ -15,12 +15,14 @@ from mlensing.errors import ConfigError
 from mlensing.models import build
 from mlensing.models.warm_start import warm_start
 from mlensing.painted import load_hosts
+from mlensing.provenance import fingerprint
 from mlensing.simulate.composites import SurveyComposites
 from mlensing.simulate.mixture import Mixture
 from mlensing.simulate.real.sky import RealSky
 from mlensing.survey import Survey, survey_names
 from mlensing.training.describe import new_contract, require_composites, require_positive, sky_fields, statistics
 from mlensing.training.finder import Finder
+from mlensing.training.labelled import Labelled
 from mlensing.training.live import LiveData
 from mlensing.training.run import Monitor, checkpoint_to_resume, run, share_cores
 
@@ -165,6 +167,8 @@ def fit_live(
     pixel_scale: float | None = None,
     psf_fwhm: float | list[float] | None = None,
     stretch: int | None = None,
+    labelled: str | None = None,
+    labelled_share: float = 0.25,
 ) -> Path:
     """Train a finder on a simulated sky, with no files at all; no sample is seen twice.
 
@@ -187,6 +191,9 @@ def fit_live(
         pixel_scale: of hosts that state none [arcsec/px].
         psf_fwhm: PSF of the hosts, one or one a band [arcsec]; None takes the survey's.
         stretch: which of the survey's colour stretches pictures among them have, from 0; None tries all.
+        labelled: folder of labelled images, as ``prepare`` writes it, that are mixed into every batch: with ``init``,
+            a finder is tuned to a survey with a few hundred labels, and forgets nothing of the rest.
+        labelled_share: of every batch, half of it lenses.
 
     All other arguments are those of ``fit``; how many become colour composites is the mixture's to say.
 
@@ -206,15 +213,24 @@ def fit_live(
     real = RealSky.load(sources, psfs, psf_scale, painted)
     settings["composites"] = sky.composites
     fields = {**sky_fields(sky, seed, real), "class_weight_ratio": class_weight_ratio}
+    mixed = None
+    if labelled is not None:
+        margin = math.ceil(sky.dither)
+        mixed = Labelled.of(labelled, share=labelled_share, contract=fields, margin=margin, seed=seed)
+        fields["training_hash"] = fingerprint(
+            *(text.encode() for text in (fields["training_hash"], mixed[0].fingerprint))
+        )
     on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     workers = int(not on_gpu) if num_workers is None else num_workers
     share_cores(workers)
     data = LiveData(
         sky, seed=seed, batch_size=batch_size, epoch_draws=epoch_draws, validation_draws=validation_draws,
-        on_device=on_gpu and not workers, num_workers=workers, real=real,
+        on_device=on_gpu and not workers, num_workers=workers, real=real, labelled=mixed,
     )  # fmt: skip
     compose = SurveyComposites(data.train.simulator.surveys)
     measured = statistics(data.sample(MEASURED), composites=sky.composites, compose=compose, seed=seed)
+    if mixed is not None:
+        mixed[0].require_kinds(measured)
     contract = new_contract(resume, name=model, options=model_options or {}, statistics=measured, **fields)
     finder = _finder(contract, init, settings, compose=compose)
     return run(finder, data, command="train", max_epochs=math.ceil(draws / epoch_draws), **_trainer(settings))

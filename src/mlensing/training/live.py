@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mlensing.errors import ConfigError
@@ -21,8 +20,7 @@ from mlensing.provenance import fingerprint
 from mlensing.simulate.mixture import Mixture
 from mlensing.simulate.real.sky import RealSky
 from mlensing.simulate.simulator import BLOCK, Simulator
-
-Batch = dict[str, Tensor]
+from mlensing.training.labelled import Batch, Labelled, LabelledPair
 
 
 class SimulatedBatches(Dataset[Batch]):
@@ -34,13 +32,21 @@ class SimulatedBatches(Dataset[Batch]):
         batch_size: a multiple of the simulator's block.
         device: where to simulate.
         real: real galaxies and PSFs.
+        labelled: images that take the place of some.
     """
 
     def __init__(
-        self, mixture: Mixture, *, seed: int, batch_size: int, device: str = "cpu", real: RealSky | None = None
+        self,
+        mixture: Mixture,
+        *,
+        seed: int,
+        batch_size: int,
+        device: str = "cpu",
+        real: RealSky | None = None,
+        labelled: Labelled | None = None,
     ) -> None:
         self.mixture, self.seed, self.batch_size, self.device = mixture, seed, batch_size, device
-        self.real = real or RealSky()
+        self.real, self.labelled = real or RealSky(), labelled
 
     def move(self, device: str) -> None:
         """Simulate elsewhere from now on."""
@@ -54,6 +60,11 @@ class SimulatedBatches(Dataset[Batch]):
         return Simulator(self.mixture, seed=self.seed, device=self.device, **self.real.parts())
 
     def __getitem__(self, index: int) -> Batch:
+        batch = self.simulated(index)
+        return batch if self.labelled is None else self.labelled.mixed(batch, index)
+
+    def simulated(self, index: int) -> Batch:
+        """The i-th batch before labelled images are mixed in."""
         count = self.batch_size // BLOCK
         blocks = [self.simulator.block(index * count + i) for i in range(count)]
         batch = {key: torch.cat([block[key] for block in blocks]) for key in blocks[0]}
@@ -100,6 +111,7 @@ class LiveData(LightningDataModule):
             it, and before, on the CPU.
         num_workers: processes that simulate ahead; 0 simulates between the training steps.
         real: real galaxies, PSFs and hosts; every fifth group of hosts serves validation only.
+        labelled: images to mix into training and into validation.
 
     Raises:
         ConfigError: a batch size that blocks do not fill, or epochs shorter than a batch.
@@ -116,6 +128,7 @@ class LiveData(LightningDataModule):
         on_device: bool = False,
         num_workers: int = 0,
         real: RealSky | None = None,
+        labelled: LabelledPair | None = None,
     ) -> None:
         super().__init__()
         if batch_size < BLOCK or batch_size % BLOCK:
@@ -128,8 +141,9 @@ class LiveData(LightningDataModule):
         self.on_device = on_device
         other = int(fingerprint(f"validation {seed}".encode())[:7], 16)
         seen, unseen = (real or RealSky()).divided()
-        self.train = SimulatedBatches(mixture, seed=seed, batch_size=batch_size, real=seen)
-        self.held_apart = SimulatedBatches(mixture, seed=other, batch_size=batch_size, real=unseen)
+        mine, theirs = labelled or (None, None)
+        self.train = SimulatedBatches(mixture, seed=seed, batch_size=batch_size, real=seen, labelled=mine)
+        self.held_apart = SimulatedBatches(mixture, seed=other, batch_size=batch_size, real=unseen, labelled=theirs)
         self.draws = 0
         self.validation_batches = validation_draws // batch_size
 
@@ -145,8 +159,8 @@ class LiveData(LightningDataModule):
                 batches.move(str(self.trainer.strategy.root_device))
 
     def sample(self, count: int) -> Batch:
-        """The first ``count`` training samples (rounded up to whole batches) as one batch."""
-        batches = [self.train[i] for i in range(math.ceil(count / self.batch_size))]
+        """The first ``count`` simulated training samples (rounded up to whole batches) as one batch."""
+        batches = [self.train.simulated(i) for i in range(math.ceil(count / self.batch_size))]
         return {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
 
     def train_dataloader(self) -> DataLoader[Batch]:

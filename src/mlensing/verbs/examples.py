@@ -12,7 +12,10 @@ EXAMPLES: dict[str, list[str]] = {
         "--config configs/baseline.yaml --data_dir data/processed",
         "--data_dir data/processed --resume lightning_logs/version_0/checkpoints/last.ckpt",
     ],
-    "train_live": ["--mixture configs/release_sky.yaml --draws 40000"],
+    "train_live": [
+        "--mixture configs/release_sky.yaml --draws 40000",
+        "--mixture configs/release_sky.yaml --init best.ckpt --labelled data/processed/ --draws 16384 --lr 3e-4",
+    ],
     "sweep": [
         "--config configs/baseline.yaml --data_dir data/processed --trials 12 --max_epochs 9 --output_dir sweeps/a",
         "--data_dir data/processed --ranges '{lr: [1e-4, 1e-2]}' --points 0 --output_dir sweeps/b",
