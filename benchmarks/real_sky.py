@@ -5,7 +5,8 @@
 DATA holds the development sets described in its own README.md. Thresholds are those that one per cent of the CFHTLS
 field non-lenses pass, each finder's own. Files are made in a temporary folder and scored by the public predictor.
 Intervals are over images. The best member is the best of each row, which flatters it. With --output_dir every score is
-written there, and mosaics of the lenses that are missed and of the impostors that rank highest.
+written there, the report of the CFHTLS pictures for a model card, and mosaics of the lenses that are missed and of the
+impostors that rank highest.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from mlensing.errors import MLensingError
 from mlensing.evaluation.calibration import sigmoid
 from mlensing.evaluation.metrics import ece, roc_auc
 from mlensing.evaluation.realism_page import write_mosaic
+from mlensing.evaluation.report import Report, evaluate_scores
 from mlensing.inference import Predictor
 from mlensing.inference.ensemble import RELEASED
 from mlensing.inference.evaluate import pictures
@@ -56,7 +58,10 @@ def main() -> int:
         scores = score_sets(predictor, all_sets(data, Path(scratch)), chosen.views)
         if chosen.output_dir:
             write_details(scores, predictor, Path(chosen.output_dir))
-    graded = report(scores, [f"logit_{member.key}" for member in predictor.ensemble.members])
+    keys = [member.key for member in predictor.ensemble.members]
+    if chosen.output_dir:
+        pictures_report(scores, keys).save(Path(chosen.output_dir) / "report.json")
+    graded = report(scores, [f"logit_{key}" for key in keys])
     print(f"REAL_SKY_GRADED_AUC = {graded:.3f} (aim 0.800)")
     return 0
 
@@ -192,6 +197,14 @@ def write(path: Path, cube: np.ndarray, bands: str, scale: float, survey: str) -
     header = fits.Header({"BANDS": bands, "PIXSCALE": scale, "SURVEY": survey})
     fits.writeto(path, cube.astype("f4"), header)
     return path
+
+
+def pictures_report(scores: pd.DataFrame, keys: list[str]) -> Report:
+    """What a model card says of the CFHTLS pictures with a firm label."""
+    part = scores[scores["set"].isin(["graded", "gallery", "field"])]
+    members = {key: part[f"logit_{key}"].to_numpy() for key in keys}
+    title = "real CFHTLS pictures: candidates graded by experts, textbook lenses, field galaxies"
+    return evaluate_scores(part["label"], part["logit"], members=members, title=title)
 
 
 def report(scores: pd.DataFrame, members: list[str]) -> float:

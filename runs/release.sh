@@ -19,4 +19,9 @@ mlensing ensemble runs/out/release/survey/version_0/checkpoints/best.ckpt \
   runs/out/release/attention/version_0/checkpoints/best.ckpt \
   --mixture configs/release_sky.yaml --num_samples 8192 --output_dir src/mlensing/released
 mlensing export src/mlensing/released --int8 true --mixture configs/release_sky.yaml --num_samples 4096
+mlensing simulate --config configs/release_sky.yaml --num_samples 4096 --seed 7 --maps false --output_dir runs/out/release/sky
+mlensing evaluate --checkpoint src/mlensing/released --data_dir runs/out/release/sky/test \
+  --title "simulated images of configs/release_sky.yaml" --output_dir runs/out/release/evaluation
 python benchmarks/real_sky.py "${DATA:-../shared/data}" --output_dir runs/out/release/real_sky
+mlensing card src/mlensing/released --name released --report runs/out/release/evaluation/report.json \
+  --real_report runs/out/release/real_sky/report.json

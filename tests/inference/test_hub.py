@@ -139,6 +139,15 @@ def test_the_card_has_the_figures_of_both_skies(hub: type[Hub], folder: Path) ->
     assert "| ROC AUC | 0.7500 |" in card and "mlensing pull me/finder" in card
 
 
+def test_a_card_is_written_into_the_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["card", str(folder), "--name", "mine", "--report", str(folder / "report.json")]
+    assert main(given) == 0
+    card = (folder / "README.md").read_text()
+    assert "# mine" in card and "A simulated sky" in card and "pull" not in card
+    assert main([*given[:-1], str(folder / "none.json")]) == 2
+    assert "none.json" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("damage", ["bits", "path", "pickle", "json", "gone"])
 def test_what_is_not_ours_is_refused_and_leaves_nothing(
     hub: type[Hub], folder: Path, tmp_path: Path, damage: str

@@ -35,7 +35,7 @@ def model_card(
     """The card of an ensemble.
 
     Arguments:
-        name: of the repository, such as ``me/lens-finder``, or of the folder.
+        name: of the repository, such as ``me/lens-finder``; one without a slash is that of the package's own ensemble.
         contracts: of the members, by key.
         fusion: how their logits become one.
         report: on simulated images.
@@ -127,11 +127,12 @@ def _number(value: float) -> str:
 
 def _use(name: str) -> str:
     folder = name.rsplit("/", 1)[-1]
+    fetch = f"mlensing pull {name} --output_dir {folder}\n" if "/" in name else ""
+    named = f" --checkpoint {folder}" if fetch else ""
     return f"""## Use
 
 ```bash
 pip install mlensing
-mlensing pull {name} --output_dir {folder}
-mlensing predict my_images/ --checkpoint {folder} --prevalence 0.001
+{fetch}mlensing predict my_images/{named} --prevalence 0.001
 ```
 """

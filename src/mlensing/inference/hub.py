@@ -13,12 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlensing.errors import ConfigError
-from mlensing.evaluation.card import model_card
-from mlensing.evaluation.report import Report
+from mlensing.inference.card import CARD, card_of
 from mlensing.inference.ensemble import FILE, Ensemble, members_of, named_in
 from mlensing.provenance import replacing
-
-CARD = "README.md"
 
 
 def push(
@@ -50,8 +47,8 @@ def push(
     """
     from huggingface_hub import CommitOperationAdd, HfApi
 
-    ensemble, files = Ensemble.load(folder, "cpu"), members_of(folder)
-    card = _card(Path(folder), repo_id, ensemble, report, real_report)
+    Ensemble.load(folder, "cpu")  # bits, contracts and weights
+    card, files = card_of(folder, repo_id, report=report, real_report=real_report), members_of(folder)
     named = {FILE: Path(folder) / FILE, **{path.name: path for path in files.values()}}
     operations = [CommitOperationAdd(name, str(path)) for name, path in named.items()]
     operations.append(CommitOperationAdd(CARD, card.encode()))
@@ -60,17 +57,6 @@ def push(
         if create:
             hub.create_repo(repo_id, private=private, exist_ok=True)
         return str(hub.create_commit(repo_id, operations, commit_message="An ensemble of mlensing").commit_url)
-
-
-def _card(folder: Path, repo_id: str, ensemble: Ensemble, report: str | None, real_report: str | None) -> str:
-    if report is not None:
-        contracts = {member.key: member.contract for member in ensemble.members}
-        real = Report.load(real_report) if real_report else None
-        return model_card(repo_id, contracts, ensemble.fusion, Report.load(report), real)
-    if not (folder / CARD).is_file():
-        problem = "no report and no README.md, so the card would have no figures"
-        raise ConfigError(folder, problem, "Give --report report.json of mlensing evaluate.")
-    return (folder / CARD).read_text()
 
 
 def pull(repo_id: str, *, output_dir: str, revision: str | None = None) -> Path:

@@ -38,6 +38,7 @@ EXAMPLES: dict[str, list[str]] = {
         "best.ckpt --output model.onnx",
         "my_ensemble/ --int8 true --mixture configs/release_sky.yaml",
     ],
+    "card": ["my_ensemble --name me/lens-finder --report evaluation/report.json"],
     "push": ["my_ensemble/ me/lens-finder --report results/evaluation/report.json --create"],
     "pull": ["me/lens-finder --output_dir my_ensemble"],
     "realism": [

@@ -1,4 +1,4 @@
-"""What carries finders elsewhere: export, push, pull.
+"""What carries finders elsewhere: export, card, push, pull.
 
 Each verb takes its parsed options, imports what it needs, and prints what it wrote.
 """
@@ -22,6 +22,23 @@ def export_parser() -> Any:
     """Options of ``export``."""
     made = signature_parser("export", "mlensing.inference.export:export", skip=("checkpoint",))
     made.add_argument("checkpoint", metavar="CHECKPOINT", help="a finder, or an ensemble's folder")
+    return made
+
+
+def card_verb(options: Options) -> None:
+    """Write the model card of an ensemble, made of its reports."""
+    from mlensing.inference.card import write_card
+
+    print(f"wrote {write_card(**options)}")
+
+
+def card_parser() -> argparse.ArgumentParser:
+    """Options of ``card``."""
+    made = Parser(f"{PROGRAM} card", **words("card", argparse.RawDescriptionHelpFormatter))
+    made.add_argument("folder", metavar="FOLDER", help="an ensemble's; the card is its README.md")
+    made.add_argument("--name", required=True, help="head of the card, such as me/lens-finder")
+    made.add_argument("--report", required=True, help="report.json of evaluate on simulated images")
+    made.add_argument("--real_report", help="report.json on real images")
     return made
 
 
