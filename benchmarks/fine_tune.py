@@ -5,20 +5,19 @@
 Objects are divided in two by a hash of their names. Each half in turn is mixed into simulated batches
 (`train_live --init ... --labelled ...`), and the finders so tuned score the half that they have not seen. Painted
 arcs, Bologna's and the fields are never trained on. By default the first released member learns from 1,024 draws,
-which only shows that it runs; --full takes all members and 16,384 draws, some five minutes a member on two cores.
+which only shows that it runs; --full takes all members and 8,192 draws, some five minutes a member on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
 
 import pandas as pd
-from real_sky import all_sets, report, score_sets
+from real_sky import all_sets, labelled, report, score_sets
 
 from mlensing.inference import Predictor
 from mlensing.inference.ensemble import RELEASED
@@ -26,10 +25,8 @@ from mlensing.models.checkpoint import read_checkpoint
 from mlensing.provenance import fingerprint
 from mlensing.training import fit_live
 
-TRAINED_ON = ("graded", "gallery", "field", "other", "decals", "legacy real", "des ellipticals")
-SCALES = {"decals": ("legacy", 0.262), "legacy real": ("legacy", 0.262), "des ellipticals": ("des", 0.263)}
-FOLDS, VALIDATES = 2, 6
-FULL = 16384
+FOLDS = 2
+FULL = 8192
 
 
 def main() -> int:
@@ -71,10 +68,9 @@ def cross_fitted(
     checkpoints: list[Path], data: Path, scratch: Path, settings: dict[str, object]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores of every image before, and after by finders that saw only the other half."""
-    (scratch / "images").mkdir()
     sets = all_sets(data, scratch / "images")
     before = score_sets(Predictor.load([str(c) for c in checkpoints]), sets, views=8)
-    fold = folds(before, data)
+    fold = before["object"].map(lambda name: int(fingerprint(name.encode()), 16) % FOLDS)
     after = []
     for held in range(FOLDS):
         folder = labelled(before[(fold != held) & before["label"].notna()], scratch / f"half{held}")
@@ -83,27 +79,6 @@ def cross_fitted(
         scores.columns = before.columns
         after.append(scores[fold == held])
     return before, pd.concat(after).sort_index()
-
-
-def folds(table: pd.DataFrame, data: Path) -> pd.Series:
-    """Half of each object, by a hash of its name; a gallery image belongs to its candidate's."""
-    pairs = pd.read_csv(data / "cfhtls_rgb8/gallery.csv").dropna(subset=["same_object_as"])
-    same = {Path(f).stem: Path(str(c)).stem for f, c in zip(pairs["file"], pairs["same_object_as"], strict=True)}
-    names = [same.get(Path(f).stem, Path(f).stem) for f in table["file"]]
-    return pd.Series([int(fingerprint(name.encode()), 16) % FOLDS for name in names], index=table.index)
-
-
-def labelled(table: pd.DataFrame, folder: Path) -> Path:
-    """The images to learn from as ``prepare`` would divide them: one object in six validates."""
-    table = table[table["set"].isin(TRAINED_ON)]
-    surveys = [SCALES.get(name, ("cfhtls", 0.187)) for name in table["set"]]
-    rows = pd.DataFrame({"filepath": table["file"].map(os.path.abspath), "label": table["label"]})
-    rows["survey"], rows["pixel_scale_arcsec"] = zip(*surveys, strict=True)
-    held = table["file"].map(lambda f: int(fingerprint(f"val {Path(f).name}".encode()), 16) % VALIDATES == 0)
-    for name, part in (("train", rows[~held]), ("val", rows[held])):
-        (folder / name).mkdir(parents=True)
-        part.to_csv(folder / name / "index.csv", index=False)
-    return folder
 
 
 def tune(path: Path, folder: Path, log_dir: Path, settings: dict[str, object]) -> Path:

@@ -1,6 +1,7 @@
 """What the released ensemble does on real sky, beside its best member and the best single number.
 
     python benchmarks/real_sky.py DATA [--checkpoint FOLDER or best.ckpt ...] [--output_dir DIR]
+    python benchmarks/real_sky.py DATA --labelled DIR
 
 DATA holds the development sets described in its own README.md. Thresholds are those that one per cent of the CFHTLS
 field non-lenses pass, each finder's own. Files are made in a temporary folder and scored by the public predictor.
@@ -12,6 +13,7 @@ impostors that rank highest.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -32,10 +34,14 @@ from mlensing.evaluation.report import Report, evaluate_scores
 from mlensing.inference import Predictor
 from mlensing.inference.ensemble import RELEASED
 from mlensing.inference.evaluate import pictures
+from mlensing.provenance import fingerprint
 
 RESAMPLES = 1000
 FALSE_POSITIVES = 0.01
 SHOWN = 24
+LEARNT_FROM = ("graded", "gallery", "field", "other", "decals", "legacy real", "des ellipticals")
+SURVEYS = {"decals": ("legacy", 0.262), "legacy real": ("legacy", 0.262), "des ellipticals": ("des", 0.263)}
+VALIDATES = 6
 
 
 def main() -> int:
@@ -43,11 +49,16 @@ def main() -> int:
     parser.add_argument("data", nargs="?", default="../shared/data", help="folder of the development sets")
     parser.add_argument("--checkpoint", nargs="+", help="finders, or an ensemble's folder (default: the released one)")
     parser.add_argument("--views", type=int, choices=(1, 8), default=8, help="8 averages over flips and turns")
+    parser.add_argument("--labelled", metavar="DIR", help="only write the images as train_live --labelled takes them")
     parser.add_argument("--output_dir", help="also write scores.csv and mosaics here")
     chosen = parser.parse_args()
     data = Path(chosen.data)
     if not (data / "cfhtls_rgb8").is_dir():
         print(f"skipped: needs the data sets in {data}")
+        return 0
+    if chosen.labelled:
+        sets = all_sets(data, Path(chosen.labelled) / "images")
+        print(f"wrote {labelled(sets[sets['label'].notna()], Path(chosen.labelled))}")
         return 0
     try:
         predictor = Predictor.load(chosen.checkpoint or RELEASED)
@@ -92,15 +103,24 @@ def score_sets(predictor: Predictor, sets: pd.DataFrame, views: int) -> pd.DataF
 
 
 def all_sets(data: Path, scratch: Path) -> pd.DataFrame:
-    """One row an image: set, file, label (1 lens, 0 not, NaN between), brightness and colour.
+    """One row an image: set, file, label (1 lens, 0 not, NaN between), brightness, colour, and the object's name.
 
     What has to be cut is written to ``scratch``.
     """
+    scratch.mkdir(parents=True, exist_ok=True)
     pictures = [candidates(data), gallery(data), nonlenses(data, scratch), decals(data), legacy(data)]
     linear = [ellipticals(data, scratch), bologna_ground(data, scratch), bologna_space(data), fields(data, scratch)]
     table = pd.concat([*pictures, *linear], ignore_index=True)
     numbers = [single_numbers(Path(file)) for file in table["file"]]
-    return table.assign(brightness=[n[0] for n in numbers], colour=[n[1] for n in numbers])
+    table = table.assign(brightness=[n[0] for n in numbers], colour=[n[1] for n in numbers])
+    return table.assign(object=objects(table["file"], data))
+
+
+def objects(files: pd.Series, data: Path) -> list[str]:
+    """Name of what each image shows: a gallery image shows the object of a candidate."""
+    pairs = pd.read_csv(data / "cfhtls_rgb8/gallery.csv").dropna(subset=["same_object_as"])
+    same = {Path(f).stem: Path(c).stem for f, c in zip(pairs["file"], pairs["same_object_as"], strict=True)}
+    return [same.get(Path(f).stem, Path(f).stem) for f in files]
 
 
 def single_numbers(path: Path) -> tuple[float, float]:
@@ -197,6 +217,19 @@ def write(path: Path, cube: np.ndarray, bands: str, scale: float, survey: str) -
     header = fits.Header({"BANDS": bands, "PIXSCALE": scale, "SURVEY": survey})
     fits.writeto(path, cube.astype("f4"), header)
     return path
+
+
+def labelled(table: pd.DataFrame, folder: Path) -> Path:
+    """The images to learn from as ``prepare`` would divide them: one object in six validates."""
+    table = table[table["set"].isin(LEARNT_FROM)]
+    surveys = [SURVEYS.get(name, ("cfhtls", 0.187)) for name in table["set"]]
+    rows = pd.DataFrame({"filepath": table["file"].map(os.path.abspath), "label": table["label"]})
+    rows["survey"], rows["pixel_scale_arcsec"] = zip(*surveys, strict=True)
+    held = table["object"].map(lambda name: int(fingerprint(f"val {name}".encode()), 16) % VALIDATES == 0)
+    for name, part in (("train", rows[~held]), ("val", rows[held])):
+        (folder / name).mkdir(parents=True)
+        part.to_csv(folder / name / "index.csv", index=False)
+    return folder
 
 
 def pictures_report(scores: pd.DataFrame, keys: list[str]) -> Report:

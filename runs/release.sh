@@ -9,14 +9,12 @@ export PATH="$PWD/.venv/bin:$PATH"
 mlensing train_live --config configs/release.yaml --seed 42 --log_dir runs/out/release/survey --resume auto "$@"
 mlensing train_live --config configs/release.yaml --mixture configs/release_sky_wide.yaml --seed 43 \
   --log_dir runs/out/release/wide --resume auto "$@"
-mlensing train_live --config configs/release.yaml --mixture configs/release_sky_discs.yaml --seed 44 \
-  --log_dir runs/out/release/discs --resume auto "$@"
-mlensing train_live --config configs/release.yaml --seed 45 --lr 1.0e-3 --model light_transformer \
+mlensing train_live --config configs/release.yaml --mixture configs/release_sky_discs.yaml --seed 44 --lr 1.0e-3 \
+  --model light_transformer \
   --model_options "{dim: 128, depth: 4, heads: 4, inner_dropout: 0.05, dropout: 0.2}" \
   --log_dir runs/out/release/attention --resume auto "$@"
 mlensing ensemble runs/out/release/survey/version_0/checkpoints/best.ckpt \
-  runs/out/release/wide/version_0/checkpoints/best.ckpt runs/out/release/discs/version_0/checkpoints/best.ckpt \
-  runs/out/release/attention/version_0/checkpoints/best.ckpt \
+  runs/out/release/wide/version_0/checkpoints/best.ckpt runs/out/release/attention/version_0/checkpoints/best.ckpt \
   --mixture configs/release_sky.yaml --num_samples 8192 --output_dir src/mlensing/released
 mlensing export src/mlensing/released --int8 true --mixture configs/release_sky.yaml --num_samples 4096
 mlensing simulate --config configs/release_sky.yaml --num_samples 4096 --seed 7 --maps false --output_dir runs/out/release/sky
