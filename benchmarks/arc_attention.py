@@ -4,7 +4,7 @@
 
 Both networks learn from the same draws in the same order, turned the same way, and start from the same weights, the
 bias aside. The aim is at least. The default only shows that it runs: its gain is within what chance does. ``--full`` is
-the experiment: 40,000 draws of the paper's sky and three seeds, two to three hours on one core.
+the experiment: 16,384 draws of the paper's sky four times over, and three seeds, about forty minutes on one core.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Size(NamedTuple):
 
 
 QUICK = Size("configs/demo_sky.yaml", 1024, 512, 6, 1, {"dim": 48, "depth": 2, "heads": 4})
-FULL = Size("configs/paper_synthetic.yaml", 40_000, 8192, 5, 3, {"dim": 128, "depth": 4, "heads": 4})
+FULL = Size("configs/paper_synthetic.yaml", 16_384, 4096, 4, 3, {"dim": 128, "depth": 4, "heads": 4})
 
 
 def main() -> None:
@@ -108,7 +108,9 @@ def learn(net: nn.Module, data: tuple[Tensor, Tensor], epochs: int, seed: int) -
     for _ in range(epochs):
         for rows in torch.randperm(len(label), generator=generator)[: total // epochs * BATCH].split(BATCH):
             pixels, _ = augment(image[rows].float(), {}, generator, shift_px=0)
-            loss = weighted_bce({"logit": net(pixels)}, {"label": label[rows]})
+            with torch.autocast("cpu", torch.bfloat16):
+                logit = net(pixels)
+            loss = weighted_bce({"logit": logit}, {"label": label[rows]})
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
