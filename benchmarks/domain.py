@@ -102,7 +102,7 @@ def doubted(ensemble: Ensemble, images: Images) -> float:
         alike = (images.composite == bool(folder % 2)).nonzero()[:, 0].numpy()
         if len(alike):
             rows = rng.choice(alike, min(IN_ONE, len(alike)), replace=False)
-            found.append(nearer_order(ensemble.members[0], images.image[rows], images.composite[rows]) is not None)
+            found.append(nearer_order(ensemble.members, images.image[rows], images.composite[rows]) is not None)
     return float(np.mean(found))
 
 

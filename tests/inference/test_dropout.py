@@ -52,6 +52,15 @@ def test_full_dropout_moves_logits_and_leaves_the_network_alone(name: str) -> No
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_spread_of_an_image_depends_on_nothing_beside_it(name: str) -> None:
+    net, image = make(name), torch.randn(5, 3, 32, 32)
+    with torch.no_grad():
+        together = full_dropout(net, image, passes=6)
+        alone = torch.cat([full_dropout(net, part, passes=6) for part in image.flip(0).split([1, 3, 1])], 1)
+    torch.testing.assert_close(together, alone.flip(1), rtol=1e-4, atol=1e-5)
+
+
 def test_where_the_sole_dropout_is_before_the_head_both_are_one_estimator() -> None:
     net, image = make("resnet10"), torch.randn(6, 3, 32, 32)
     with torch.no_grad():

@@ -49,21 +49,23 @@ def member() -> Member:
 
 def test_right_order_is_not_doubted(member: Member) -> None:
     for seed in range(1, 6):
-        assert nearer_order(member, sky(32, seed), torch.zeros(32).bool()) is None
+        assert nearer_order([member], sky(32, seed), torch.zeros(32).bool()) is None
 
 
 def test_wrong_order_is_put_right(member: Member) -> None:
     """What is returned undoes the permutation, for each of them."""
     for order in list(permutations(range(3)))[1:]:
-        found = nearer_order(member, sky(64, 7)[:, order], torch.zeros(64).bool())
+        found = nearer_order([member], sky(64, 7)[:, order], torch.zeros(64).bool())
         assert found is not None and tuple(order[place] for place in found) == (0, 1, 2)
 
 
 def test_nothing_is_said_of_few_or_unknown(member: Member) -> None:
     wrong, linear = sky(64, 7).flip(1), torch.zeros(64).bool()
-    assert nearer_order(member, wrong[: FEWEST - 1], linear[: FEWEST - 1]) is None
-    assert nearer_order(member, wrong, ~linear) is None  # no composite was seen
-    assert nearer_order(Member("y", CONTRACT, member.net, "cpu"), wrong, linear) is None
+    assert nearer_order([member], wrong[: FEWEST - 1], linear[: FEWEST - 1]) is None
+    assert nearer_order([member], wrong, ~linear) is None  # no composite was seen
+    mute = Member("y", CONTRACT, member.net, "cpu")
+    assert nearer_order([mute, member], wrong, linear) == nearer_order([member], wrong, linear) is not None
+    assert nearer_order([mute], wrong, linear) is None
 
 
 def test_predictor_says_which_band_looks_like_which(member: Member) -> None:

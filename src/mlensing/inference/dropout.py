@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import dropout
+from torch.overrides import TorchFunctionMode
 
 from mlensing.errors import ConfigError
 from mlensing.models.onnx_network import OnnxNetwork
 
 
-def head_dropout(features: Tensor, head: nn.Linear, dropout: float) -> tuple[Tensor, Tensor]:
+def head_dropout(features: Tensor, head: nn.Linear, share: float) -> tuple[Tensor, Tensor]:
     """Logit [B], and its variance [B] under dropout of the features [B, F] before a linear head.
 
     With keep masks m_i ~ Bernoulli(1-p)/(1-p) the logit is b + sum w_i m_i f_i, whose variance is
@@ -31,11 +34,14 @@ def head_dropout(features: Tensor, head: nn.Linear, dropout: float) -> tuple[Ten
         (7.0, 25.0)
     """
     terms = features * head.weight[0]
-    return terms.sum(dim=1) + head.bias[0], dropout / (1.0 - dropout) * terms.square().sum(dim=1)
+    return terms.sum(dim=1) + head.bias[0], share / (1.0 - share) * terms.square().sum(dim=1)
 
 
 def full_dropout(net: nn.Module, pixels: Tensor, *, passes: int, seed: int = 0) -> Tensor:
     """Logits [passes, B] with every dropout of the network on; norms and their running statistics stay as they are.
+
+    In a pass all images lose the same features, so that what an image gets depends neither on its batch nor on its
+    place there.
 
     Arguments:
         net: in evaluation mode, as which it is left.
@@ -52,9 +58,20 @@ def full_dropout(net: nn.Module, pixels: Tensor, *, passes: int, seed: int = 0) 
         problem = "the graph of an ONNX file has no dropout but before its head"
         raise ConfigError("uncertainty", problem, "Take --uncertainty head, or --backend torch with a checkpoint.")
     devices = [pixels.device] if pixels.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), _dropping(net):
+    with torch.random.fork_rng(devices), _dropping(net), _SharedMasks():
         torch.manual_seed(seed)
         return torch.stack([net(pixels) for _ in range(passes)])
+
+
+class _SharedMasks(TorchFunctionMode):
+    """Dropout with one mask for all rows of a batch, wherever a network drops."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is not dropout:
+            return func(*args, **kwargs)
+        x, *rest = args
+        return x * func(torch.ones_like(x[:1]), *rest, **{**kwargs, "inplace": False})
 
 
 @contextmanager

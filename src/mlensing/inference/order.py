@@ -6,6 +6,7 @@ whole folders. The images are their own comparison, so what else is unusual abou
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations
 
 import torch
@@ -23,22 +24,24 @@ BANDS = 4
 
 
 @torch.inference_mode()
-def nearer_order(member: Member, image: Tensor, composite: Tensor) -> tuple[int, ...] | None:
-    """The order of the bands in which these images lie clearly nearer to what a member was trained on.
+def nearer_order(members: Sequence[Member], image: Tensor, composite: Tensor) -> tuple[int, ...] | None:
+    """The order of the bands in which these images lie clearly nearer to what the members were trained on, on average.
 
     Arguments:
+        members: of an ensemble; those that say nothing of their training are not asked.
         image: [B, C, y, x] raw, as for ``Member.score``.
         composite: [B] bool.
 
     Returns:
         positions of the present bands, such as (2, 1, 0) where they came reversed; None if the present order is as near
-        as any, or nothing can be said: few images, one band or many, or a member that says nothing of its training.
+        as any, or nothing can be said: few images, one band or many, or no member to ask.
     """
     image, composite = image[:MOST], composite[:MOST]
-    if member.domain is None or len(image) < FEWEST or not 1 < image.shape[1] <= BANDS:
+    asked = [member for member in members if member.domain is not None]
+    if not asked or len(image) < FEWEST or not 1 < image.shape[1] <= BANDS:
         return None
     orders = list(permutations(range(image.shape[1])))
-    far = torch.stack([_distance(member, image[:, order], composite) for order in orders]).double()
+    far = torch.stack([_distance(asked, image[:, order], composite) for order in orders])
     known = far.isfinite().all(0)
     gain = (far[0] - far)[:, known]
     if gain.shape[1] < FEWEST:
@@ -49,7 +52,12 @@ def nearer_order(member: Member, image: Tensor, composite: Tensor) -> tuple[int,
     return orders[best] if clear else None
 
 
-def _distance(member: Member, image: Tensor, composite: Tensor) -> Tensor:
-    assert member.domain is not None
-    kind = composite.to(member.device)
-    return member.domain.distance(image_statistics(member.normaliser(image.to(member.device), kind)), kind)
+def _distance(members: Sequence[Member], image: Tensor, composite: Tensor) -> Tensor:
+    """Mean distance [B] from what members with a domain were trained on [limits]."""
+    found = []
+    for member in members:
+        assert member.domain is not None
+        kind = composite.to(member.device)
+        seen = image_statistics(member.normaliser(image.to(member.device), kind))
+        found.append(member.domain.distance(seen, kind).double().cpu())
+    return torch.stack(found).mean(0)

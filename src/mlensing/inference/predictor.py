@@ -155,7 +155,7 @@ class Predictor:
 
     def doubt_order(self, first: list[Pixels]) -> None:
         """Warn if the first images look as if their bands came in another order."""
-        order = nearer_order(self.ensemble.members[0], *_stacked(first)) if first else None
+        order = nearer_order(self.ensemble.members, *_stacked(first)) if first else None
         if order is not None:
             bands = self.contract.bands
             looks = ", ".join(bands[order.index(place)] for place in range(len(bands)))
