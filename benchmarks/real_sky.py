@@ -28,9 +28,10 @@ from rich.table import Table
 from mlensing.data.gather import gather
 from mlensing.errors import MLensingError
 from mlensing.evaluation.calibration import sigmoid
+from mlensing.evaluation.measure import evaluate_scores
 from mlensing.evaluation.metrics import ece, roc_auc
 from mlensing.evaluation.realism_page import write_mosaic
-from mlensing.evaluation.report import Report, evaluate_scores
+from mlensing.evaluation.report import Report
 from mlensing.inference import Predictor
 from mlensing.inference.ensemble import RELEASED
 from mlensing.inference.evaluate import pictures

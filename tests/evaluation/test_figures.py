@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mlensing.evaluation import figures
-from mlensing.evaluation.report import evaluate_scores, rank_scores
+from mlensing.evaluation.measure import evaluate_scores, rank_scores
 
 DRAWN = [figures.roc, figures.purity_completeness, figures.reliability, figures.histogram]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlensing.evaluation.measure import evaluate_scores, rank_scores
 from mlensing.evaluation.page import shown_rows, write_page
-from mlensing.evaluation.report import evaluate_scores, rank_scores
 from mlensing.evaluation.words import CAVEATS, MEANING
 
 

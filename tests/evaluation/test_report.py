@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from mlensing.errors import CatalogError, ConfigError
+from mlensing.evaluation.measure import evaluate_scores, rank_scores
 from mlensing.evaluation.metrics import METRICS
-from mlensing.evaluation.report import Report, evaluate_scores, rank_scores
+from mlensing.evaluation.report import Report
 
 
 def scores(size=600, seed=0):

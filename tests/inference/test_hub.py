@@ -17,7 +17,7 @@ import yaml
 from mlensing.cli import main
 from mlensing.contract import Fusion
 from mlensing.errors import ConfigError, ContractError
-from mlensing.evaluation.report import evaluate_scores
+from mlensing.evaluation.measure import evaluate_scores
 from mlensing.inference.ensemble import Ensemble, save_ensemble
 from mlensing.inference.hub import pull, push
 from mlensing.models.checkpoint import read_checkpoint

@@ -43,7 +43,7 @@ def model_card(
 
     Example:
         >>> from mlensing.contract import BandStatistics
-        >>> from mlensing.evaluation.report import evaluate_scores
+        >>> from mlensing.evaluation.measure import evaluate_scores
         >>> stats = {"linear": BandStatistics(mean=(0.0,), std=(1.0,))}
         >>> contract = ModelContract(name="resnet18", bands=("r",), pixel_scale=(0.1, 0.4), statistics=stats)
         >>> report = evaluate_scores([1, 0], [1.0, -1.0], resamples=10, title="A simulated sky")

@@ -83,7 +83,7 @@ def svg(draw: Callable[[Shown, Theme], Figure], shown: Shown, theme: Theme = LIG
     """SVG of one figure function; the same input gives the same bytes.
 
     Example:
-        >>> from mlensing.evaluation.report import rank_scores
+        >>> from mlensing.evaluation.measure import rank_scores
         >>> svg(histogram, rank_scores([0.0, 1.0, 2.0]))[:5]
         b'<?xml'
     """

@@ -33,7 +33,7 @@ def shown_rows(report: Report, tiles: int = TILES) -> dict[str, list[int]]:
     """Rows that each mosaic of the page shows, so that a caller renders only these images.
 
     Example:
-        >>> from mlensing.evaluation.report import evaluate_scores
+        >>> from mlensing.evaluation.measure import evaluate_scores
         >>> shown_rows(evaluate_scores([1, 0, 1], [2.0, 1.0, -1.0], resamples=0), tiles=2)
         {'best': [0, 1], 'false': [1], 'missed': [2, 0]}
     """

@@ -11,8 +11,9 @@ from mlensing.contract import ModelContract
 from mlensing.data.gather import Item, gather, read_item
 from mlensing.data.preview import Picture, picture
 from mlensing.errors import CatalogError, ConfigError, MLensingError
+from mlensing.evaluation.measure import evaluate_scores
 from mlensing.evaluation.page import shown_rows
-from mlensing.evaluation.report import Report, evaluate_scores
+from mlensing.evaluation.report import Report
 from mlensing.inference.ensemble import RELEASED, EnsembleScores
 from mlensing.inference.inputs import fit_to
 from mlensing.inference.member import Views

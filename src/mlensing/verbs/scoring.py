@@ -121,8 +121,8 @@ def predict_parser() -> argparse.ArgumentParser:
 def _ranking_page(table: Any, page: str, predictor: Any, options: dict[str, Any]) -> None:
     """A page of the best candidates of a table of scores."""
     from mlensing.data.gather import gather
+    from mlensing.evaluation.measure import rank_scores
     from mlensing.evaluation.page import shown_rows, write_page
-    from mlensing.evaluation.report import rank_scores
     from mlensing.inference.evaluate import pictures
 
     report = rank_scores(table["logit"], files=list(table["file"]), flags=list(table["flag"]), title="Candidates")
