@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import real_sky
 import torch
 from PIL import Image, ImageDraw
+from real.development_sets import all_sets
 from rich.console import Console
 from rich.table import Table
 from torch import Generator, Tensor
@@ -111,7 +111,7 @@ def real_rows(table: Table, predictor: Predictor, data: Path, most: int | None) 
     table.add_section()
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        for kind, rows in real_sky.all_sets(data, scratch).groupby("set", sort=False):
+        for kind, rows in all_sets(data, scratch).groupby("set", sort=False):
             some = rows.sample(n=min(most or len(rows), len(rows)), random_state=0)
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")

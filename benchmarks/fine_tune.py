@@ -1,11 +1,12 @@
 """What labelled real images buy: finders tuned on half of the development objects, measured on the other half.
 
-    python benchmarks/fine_tune.py DATA [--checkpoint best.ckpt ...] [--draws N] [--full]
+    python benchmarks/fine_tune.py DATA [--checkpoint best.ckpt ...] [--full] [--output_dir DIR]
 
-Objects are divided in two by a hash of their names. Each half in turn is mixed into simulated batches
-(`train_live --init ... --labelled ...`), and the finders so tuned score the half that they have not seen. Painted
-arcs, Bologna's and the fields are never trained on. By default the first released member learns from 1,024 draws,
-which only shows that it runs; --full takes all members and 8,192 draws, some five minutes a member on two cores.
+Objects are divided in two by a hash of their names. Each half in turn is mixed into simulated batches as
+`configs/release_tuning.yaml` says, and the finders so tuned score the half that they have not seen. Painted arcs,
+Bologna's and the fields are never trained on. By default the first released member learns from 1,024 draws, which only
+shows that it runs; --full takes all members and all draws, some three minutes a member on two cores. --output_dir keeps
+the scores after tuning, and the report of the CFHTLS pictures for a model card.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from real_sky import all_sets, labelled, report, score_sets
+import yaml
+from real.development_sets import all_sets, labelled
+from real_sky import report, score_sets, write_details
 
 from mlensing.inference import Predictor
 from mlensing.inference.ensemble import RELEASED
@@ -25,31 +29,31 @@ from mlensing.models.checkpoint import read_checkpoint
 from mlensing.provenance import fingerprint
 from mlensing.training import fit_live
 
-FOLDS = 2
-FULL = 8192
+SETTINGS = Path(__file__).parents[1] / "configs/release_tuning.yaml"
+FOLDS, FEW = 2, 1024
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default="../shared/data", help="folder of the development sets")
     parser.add_argument("--checkpoint", nargs="+", help="finders to tune (default: the released members)")
-    parser.add_argument("--mixture", default="configs/release_sky.yaml", help="the simulated sky they stay in")
-    parser.add_argument("--draws", type=int, default=1024, help="simulated and real images that each is tuned on")
-    parser.add_argument("--lr", type=float, default=3e-4)
-    parser.add_argument("--share", type=float, default=0.25, help="of real images in a batch")
-    parser.add_argument("--full", action="store_true", help=f"all members, {FULL:,} draws")
+    parser.add_argument("--full", action="store_true", help="all members, all draws")
+    parser.add_argument("--output_dir", help="keep scores, mosaics and report.json here")
     chosen = parser.parse_args()
     data = Path(chosen.data)
     if not (data / "cfhtls_rgb8").is_dir():
         print(f"skipped: needs the data sets in {data}")
         return 0
+    settings = yaml.safe_load(SETTINGS.read_text())
     checkpoints = [Path(name) for name in chosen.checkpoint or released()]
-    checkpoints = checkpoints if chosen.full or chosen.checkpoint else checkpoints[:1]
-    settings = {"mixture": chosen.mixture, "lr": chosen.lr, "labelled_share": chosen.share}
-    settings["draws"] = FULL if chosen.full else chosen.draws
+    if not chosen.full:
+        checkpoints = checkpoints if chosen.checkpoint else checkpoints[:1]
+        settings |= {"draws": FEW, "epoch_draws": FEW, "validation_draws": FEW}
     with tempfile.TemporaryDirectory() as scratch:
         before, after = cross_fitted(checkpoints, data, Path(scratch), settings)
-    members = [name for name in before if name.startswith("logit_")]
+        members = [name for name in before if name.startswith("logit_")]
+        if chosen.output_dir:
+            write_details(after, members, read_checkpoint(checkpoints[0]).contract, Path(chosen.output_dir))
     print("before")
     graded = report(before, members)
     print("after, each half by finders that have not seen it")
@@ -59,13 +63,12 @@ def main() -> int:
 
 def released() -> list[str]:
     """Files of the released members."""
-    return [
-        str(RELEASED / member["file"]) for member in json.loads((RELEASED / "ensemble.json").read_text())["members"]
-    ]
+    members = json.loads((RELEASED / "ensemble.json").read_text())["members"]
+    return [str(RELEASED / member["file"]) for member in members]
 
 
 def cross_fitted(
-    checkpoints: list[Path], data: Path, scratch: Path, settings: dict[str, object]
+    checkpoints: list[Path], data: Path, scratch: Path, settings: dict[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores of every image before, and after by finders that saw only the other half."""
     sets = all_sets(data, scratch / "images")
@@ -81,15 +84,12 @@ def cross_fitted(
     return before, pd.concat(after).sort_index()
 
 
-def tune(path: Path, folder: Path, log_dir: Path, settings: dict[str, object]) -> Path:
-    """A finder that goes on learning from simulated and labelled images."""
-    contract = read_checkpoint(path).contract
-    draws = int(settings["draws"])
-    return fit_live(
-        **settings, model=contract.name, model_options=contract.options, init=str(path), labelled=str(folder),
-        epoch_draws=min(draws, 4096), validation_draws=min(draws, 2048), batch_size=128, ema=0.99, num_workers=0,
-        log_dir=str(log_dir),
-    )  # fmt: skip
+def tune(path: Path, folder: Path, log_dir: Path, settings: dict[str, Any]) -> Path:
+    """A finder that goes on learning from its own simulated sky and from labelled images."""
+    found = read_checkpoint(path)
+    own = {"mixture": found.config.get("mixture", settings["mixture"]), "seed": found.config.get("seed", 42)}
+    own |= {"model": found.contract.name, "model_options": found.contract.options, "init": str(path)}
+    return fit_live(**{**settings, **own}, labelled=str(folder), num_workers=0, log_dir=str(log_dir))
 
 
 if __name__ == "__main__":

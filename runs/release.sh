@@ -1,25 +1,37 @@
 #!/usr/bin/env bash
 # The released ensemble, from nothing to its figures on real sky: about two and a half hours on two cores, minutes on a
 # GPU. Members differ in the sky they see, in architecture and in seed. Interrupted, it goes on where it stopped.
-#   DATA=../shared/data names the development sets of benchmarks/real_sky.py; without them that step says so and skips.
+#   DATA=../shared/data names the development sets of real images, to which members are tuned after training;
+#   without them they stay as the simulated sky made them. What follows goes to every training: --accelerator gpu.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH"
+DATA=${DATA:-../shared/data} OUT=runs/out/release END=version_0/checkpoints/best.ckpt
+TRANSFORMER="{dim: 128, depth: 4, heads: 4, inner_dropout: 0.05, dropout: 0.2}"
 
-mlensing train_live --config configs/release.yaml --seed 42 --log_dir runs/out/release/survey --resume auto "$@"
+mlensing train_live --config configs/release.yaml --seed 42 --log_dir $OUT/survey --resume auto "$@"
 mlensing train_live --config configs/release.yaml --mixture configs/release_sky_wide.yaml --seed 43 \
-  --log_dir runs/out/release/wide --resume auto "$@"
+  --log_dir $OUT/wide --resume auto "$@"
 mlensing train_live --config configs/release.yaml --mixture configs/release_sky_discs.yaml --seed 44 --lr 1.0e-3 \
-  --model light_transformer \
-  --model_options "{dim: 128, depth: 4, heads: 4, inner_dropout: 0.05, dropout: 0.2}" \
-  --log_dir runs/out/release/attention --resume auto "$@"
-mlensing ensemble runs/out/release/survey/version_0/checkpoints/best.ckpt \
-  runs/out/release/wide/version_0/checkpoints/best.ckpt runs/out/release/attention/version_0/checkpoints/best.ckpt \
-  --mixture configs/release_sky.yaml --num_samples 8192 --output_dir src/mlensing/released
+  --model light_transformer --model_options "$TRANSFORMER" --log_dir $OUT/attention --resume auto "$@"
+MEMBERS="$OUT/survey/$END $OUT/wide/$END $OUT/attention/$END"
+
+if [ -d "$DATA/cfhtls_rgb8" ]; then
+  [ -d $OUT/labelled ] || python benchmarks/real/development_sets.py "$DATA" --output_dir $OUT/labelled
+  mlensing train_live --config configs/release_tuning.yaml --seed 42 --init $OUT/survey/$END \
+    --labelled $OUT/labelled --log_dir $OUT/survey_tuned --resume auto "$@"
+  mlensing train_live --config configs/release_tuning.yaml --mixture configs/release_sky_wide.yaml --seed 43 \
+    --init $OUT/wide/$END --labelled $OUT/labelled --log_dir $OUT/wide_tuned --resume auto "$@"
+  mlensing train_live --config configs/release_tuning.yaml --mixture configs/release_sky_discs.yaml --seed 44 \
+    --model light_transformer --model_options "$TRANSFORMER" --init $OUT/attention/$END \
+    --labelled $OUT/labelled --log_dir $OUT/attention_tuned --resume auto "$@"
+  python benchmarks/fine_tune.py "$DATA" --full --checkpoint $MEMBERS --output_dir $OUT/cross_fitted
+  REAL="--real_report $OUT/cross_fitted/report.json" MEMBERS="$OUT/survey_tuned/$END $OUT/wide_tuned/$END $OUT/attention_tuned/$END"
+fi
+
+mlensing ensemble $MEMBERS --mixture configs/release_sky.yaml --num_samples 8192 --output_dir src/mlensing/released
+mlensing simulate --config configs/release_sky.yaml --num_samples 4096 --seed 7 --maps false --output_dir $OUT/sky
+mlensing evaluate --checkpoint src/mlensing/released --data_dir $OUT/sky/test --output_dir $OUT/evaluation \
+  --title "simulated images of configs/release_sky.yaml"
+mlensing card src/mlensing/released --name released --report $OUT/evaluation/report.json ${REAL:-}
 mlensing export src/mlensing/released --int8 true --mixture configs/release_sky.yaml --num_samples 4096
-mlensing simulate --config configs/release_sky.yaml --num_samples 4096 --seed 7 --maps false --output_dir runs/out/release/sky
-mlensing evaluate --checkpoint src/mlensing/released --data_dir runs/out/release/sky/test \
-  --title "simulated images of configs/release_sky.yaml" --output_dir runs/out/release/evaluation
-python benchmarks/real_sky.py "${DATA:-../shared/data}" --output_dir runs/out/release/real_sky
-mlensing card src/mlensing/released --name released --report runs/out/release/evaluation/report.json \
-  --real_report runs/out/release/real_sky/report.json

@@ -22,9 +22,10 @@ from mlensing.simulate import Mixture
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
-BRANCHES = {"paper.sh": ([], ["--small"])}
+BRANCHES = {"paper.sh": ([], ["--small"]), "release.sh": ([],)}
 """Scripts that branch, with the arguments of each branch."""
 SCRIPTS = [path for path in sorted((ROOT / "runs").glob("*.sh")) if path.name not in BRANCHES]
+OURS = ("mlensing", "python")
 SHELL = {"cd", "export", "rm", "echo", "set", "source", "ls", "head", "sbatch"}
 """Commands that are not ours, and those of bash."""
 MAKE = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -52,7 +53,7 @@ def unrolled(text: str) -> str:
 
 def recorded(script: Path, arguments: list[str]) -> Iterator[list[str]]:
     """Our commands as bash makes them of a script; none is run."""
-    record = 'mlensing() { printf "%q " mlensing "$@"; echo; }; export -f mlensing; "$@"'
+    record = "".join(f'{name}() {{ printf "%q " {name} "$@"; echo; }}; export -f {name}; ' for name in OURS) + '"$@"'
     words = ["bash", "-c", record, "bash", script, *arguments]
     return commands(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
 
