@@ -92,11 +92,11 @@ def export(
     if int8 and (data_dir is None) == (mixture is None):
         raise ConfigError("int8", "expected --data_dir or --mixture", "Give one of them to judge int8 on.")
     data = Data(data_dir, mixture, num_samples, survey, seed) if int8 else None
-    written = []
-    for found, path in _targets(Path(checkpoint), output, ".int8.onnx" if int8 else ".onnx"):
-        write_onnx(path, export_int8(found, data) if data else exported(found))
-        written.append(path)
-    return written
+    targets = _targets(Path(checkpoint), output, ".int8.onnx" if int8 else ".onnx")
+    content = {path: export_int8(found, data) if data else exported(found) for found, path in targets}
+    for path, graph in content.items():  # all or none: the first refusal leaves no file behind
+        write_onnx(path, graph)
+    return list(content)
 
 
 def _targets(source: Path, output: str | None, ending: str) -> list[tuple[Checkpoint, Path]]:
