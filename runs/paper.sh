@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The paper's table and figures: simulate, train all three families, measure. Interrupted, it goes on where it stopped.
 #   runs/paper.sh            50,000 images, networks at full width, up to 50 epochs: made for a GPU
-#   runs/paper.sh --small    10,000 images, narrow networks, few epochs: about 70 minutes on two cores; marked as small
+#   runs/paper.sh --small    10,000 images, narrow networks, few epochs: about an hour on two cores; marked as small
 # What follows goes to every training, such as --accelerator gpu. Results: metrics.json and figures in runs/out/.../results.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,8 +15,6 @@ if [ "${1:-}" = --small ]; then
     mlensing train --config configs/paper_small.yaml --data_dir $OUT/sky --seed $seed \
       --log_dir $OUT/resnet18-$seed --resume auto "$@"
   done
-  mlensing train --config configs/paper_small.yaml --data_dir $OUT/sky --model resnet10 \
-    --model_options "{width: 16, dropout: 0.2}" --log_dir $OUT/resnet10 --resume auto "$@"
   mlensing train --config configs/paper_small.yaml --data_dir $OUT/sky --model resnet34 \
     --model_options "{width: 32, stem: imagenet}" --log_dir $OUT/resnet34 --resume auto "$@"
   mlensing train --config configs/paper_small.yaml --data_dir $OUT/sky --model light_transformer --lr 1.0e-3 \
