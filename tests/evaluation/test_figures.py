@@ -5,7 +5,9 @@ import pytest
 from mlensing.evaluation import figures
 from mlensing.evaluation.measure import evaluate_scores, rank_scores
 
-DRAWN = [figures.roc, figures.purity_completeness, figures.reliability, figures.histogram]
+DRAWN = [
+    figures.roc, figures.purity_completeness, figures.reliability, figures.reliability_log, figures.histogram
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,28 @@ def test_histogram_counts_every_scored_image(report):
     assert counted == {
         "lenses": counts.lenses, "non-lenses": counts.others, "unlabelled": counts.unlabelled
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("draw", [figures.roc, figures.reliability, figures.reliability_log])
+def test_no_curve_runs_through_a_legend(draw, report):
+    figure = draw(report, figures.LIGHT)
+    figure.canvas.draw()
+    (ax,) = figure.axes
+    legend = ax.get_legend().get_window_extent()
+    assert legend.y0 >= ax.get_window_extent().y1
+    assert legend.x1 <= figure.bbox.x1
+
+
+def test_a_bin_without_lenses_is_an_upper_limit_and_not_a_share():
+    logits = np.linspace(-8, 2, 200)
+    report = evaluate_scores((logits > -2).astype(float), logits, resamples=0)
+    (ax,) = figures.reliability_log(report, figures.LIGHT).axes
+    limits = next(line for line in ax.lines if line.get_marker() == "v").get_ydata()
+    _, high = figures.wilson(np.zeros(1), np.array([20.0]))
+    np.testing.assert_allclose(limits, high.repeat(len(limits)), rtol=0.05)  # bins of 20 images each
+    (curve,) = ax.containers[0].lines[:1]
+    assert len(limits) + len(curve.get_ydata()) == 10
+    assert curve.get_ydata().min() > 0
 
 
 def test_wilson_range_agrees_with_the_known_value():

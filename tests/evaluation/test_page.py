@@ -100,7 +100,8 @@ def test_a_ranking_without_labels_shows_candidates_and_claims_nothing(tmp_path):
     text = (tmp_path / "a.html").read_text()
     headings = re.findall(r"<h2>(.*?)</h2>", text)
     assert headings == ["What this list means", "Scores", "Best candidates", "Highest scores"]
-    assert text.count("image/png") == 6 and "ROC" not in text and "1 without a score" in text
+    assert text.count("image/png") == 6 and "ROC" not in text
+    assert "60 images: none of them labelled, 1 without a score." in text
 
 
 @pytest.mark.parametrize("labels", [[1.0, 1.0], [0.0, 0.0]])

@@ -114,20 +114,23 @@ def roc(report: Report, theme: Theme) -> Figure:
         label = "its members" if number == 0 else None
         ends = np.maximum(np.asarray(member.fpr), floor)
         ax.step(ends, member.tpr, where="post", color=theme.other, alpha=0.6, linewidth=1.0, label=label)
-    name = "the ensemble" if report.members else "this network"
-    ax.step(np.maximum(fpr, floor), tpr, where="post", color=theme.lens, label=name)
+    ax.step(np.maximum(fpr, floor), tpr, where="post", color=theme.lens, label=_name(report))
     chance = np.geomspace(floor, 1.0, 100)
     ax.plot(chance, chance, color=theme.ink, linestyle=":", linewidth=1.2, label="guessing")
     for rate in (1e-2, 1e-3):
         ax.axvline(rate, color=theme.ink, linewidth=0.8, linestyle=(0, (2, 3)))
     ax.set(xscale="log", xlim=(floor, 1.0), ylim=(0.0, 1.03), xlabel="false positive rate", ylabel="recall")
-    ax.legend(loc="upper left" if early_recall(fpr, tpr) < 0.5 else "center left")
+    _legend_above(ax)
     return figure
 
 
-def early_recall(fpr: Array, tpr: Array) -> float:
-    """Recall at a false positive rate of 1 %: says which corner of the figure is empty."""
-    return float(np.max(tpr[fpr <= 0.01], initial=0.0))
+def _name(report: Report) -> str:
+    return "the ensemble" if report.members else "this network"
+
+
+def _legend_above(ax: Axes) -> None:
+    """A legend over the axes: inside, curves and bars of some set would run through it."""
+    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.2, columnspacing=1.2)
 
 
 def purity_completeness(report: Report, theme: Theme) -> Figure:
@@ -158,11 +161,11 @@ def reliability(report: Report, theme: Theme) -> Figure:
     low, high = wilson(observed, members)
     ax.plot([0, 1], [0, 1], color=theme.ink, linestyle=":", linewidth=1.2, label="calibrated")
     bars = np.clip([observed - low, high - observed], 0.0, None)
-    ax.errorbar(stated, observed, yerr=bars, fmt="o-", color=theme.lens, capsize=2.5, label="this network")
+    ax.errorbar(stated, observed, yerr=bars, fmt="o-", color=theme.lens, capsize=2.5, label=_name(report))
     share = members / max(members.sum(), 1.0)
     ax.bar(stated, share, width=0.03, color=theme.other, alpha=0.6, label="share of images")
     ax.set(xlim=(-0.02, 1.02), ylim=(0.0, 1.03), xlabel="stated probability", ylabel="observed share")
-    ax.legend(loc="upper left")
+    _legend_above(ax)
     return figure
 
 
@@ -175,12 +178,15 @@ def reliability_log(report: Report, theme: Theme) -> Figure:
     low, high = wilson(bins.observed, bins.members)
     floor = 0.5 * float(np.min(bins.confidence, initial=1e-1))
     ax.plot([floor, 1], [floor, 1], color=theme.ink, linestyle=":", linewidth=1.2, label="calibrated")
-    shown = np.maximum(bins.observed, floor)  # a bin without any lens stands at the bottom, its range above it
-    bars = np.clip([shown - np.maximum(low, floor), high - shown], 0.0, None)
-    ax.errorbar(bins.confidence, shown, yerr=bars, fmt="o-", color=theme.lens, capsize=2.5, label="bins of equal size")
+    some = bins.observed > 0  # a share of zero has no place on the axis: its bin shows the upper end of its range
+    stated, shown = bins.confidence[some], bins.observed[some]
+    bars = np.clip([shown - np.maximum(low[some], floor), high[some] - shown], 0.0, None)
+    ax.errorbar(stated, shown, yerr=bars, fmt="o-", color=theme.lens, capsize=2.5, label="bins of equal size")
+    if not some.all():
+        ax.plot(bins.confidence[~some], high[~some], "v", color=theme.lens, mfc="none", label="no lens: upper limit")
     ax.set(xscale="log", yscale="log", xlim=(floor, 1.1), ylim=(floor, 1.1))
     ax.set(xlabel="stated probability", ylabel="observed share")
-    ax.legend(loc="upper left")
+    _legend_above(ax)
     return figure
 
 

@@ -82,8 +82,8 @@ def _labelled(report: Report) -> str:
         chart(figures.roc, report, FIGURES["roc"])
         + chart(figures.reliability, report, FIGURES["reliability"])
         + chart(figures.reliability_log, report, FIGURES["reliability_log"])
+        + chart(figures.histogram, report, FIGURES["histogram"])
         + chart(figures.purity_completeness, report, FIGURES["purity"], wide=True)
-        + chart(figures.histogram, report, FIGURES["histogram"], wide=True)
     )
     return (
         _head(report)
@@ -105,6 +105,8 @@ def _head(report: Report) -> str:
     counts = report.counts
     kinds = {"lenses": counts.lenses, "non-lenses": counts.others, "unlabelled": counts.unlabelled}
     parts = [f"{number:,} {kind}" for kind, number in kinds.items() if number]
+    if counts.unlabelled == counts.rows:
+        parts = ["none of them labelled"]
     if counts.unscored:
         parts.append(f"{counts.unscored:,} without a score")
     return f'<h1>{escape(report.title)}</h1>\n<p class="lead">{counts.rows:,} images: {", ".join(parts)}.</p>\n'
@@ -145,7 +147,7 @@ def _members(report: Report) -> str:
         f"{DIVERSE} they are diverse). A pair of them disagrees on {apart['disagreement']:.1%} of the images, and "
         f"their errors correlate by {figure_text(apart['error_correlation'])}."
     )
-    table = f'<div class="scroll"><table>\n<tr><th></th>{names}</tr>\n{rows}\n</table></div>'
+    table = f'<div class="scroll"><table class="narrow">\n<tr><th></th>{names}</tr>\n{rows}\n</table></div>'
     return f"{table}\n<p>{words}</p>"
 
 
@@ -157,7 +159,7 @@ def _calibration(report: Report) -> str:
         for name, before in report.uncalibrated.items()
     )
     head = '<tr><th></th><th class="n">Before</th><th class="n">After</th></tr>'
-    return f'<div class="scroll"><table>\n{head}\n{rows}\n</table></div>'
+    return f'<div class="scroll"><table class="narrow">\n{head}\n{rows}\n</table></div>'
 
 
 def _mosaic(report: Report, name: str, rows: list[int], images: Images | None) -> str:

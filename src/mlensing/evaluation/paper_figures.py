@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from mlensing.evaluation.calibration import BINS, Bins, equal_mass_bins, equal_width_bins, sigmoid
 from mlensing.evaluation.curves import LENS, Array, purity_at_prevalence, roc_curve, thin, threshold_counts
-from mlensing.evaluation.figures import FEW, LIGHT, Theme, early_recall, new_figure, style_of, wilson
+from mlensing.evaluation.figures import FEW, LIGHT, Theme, new_figure, style_of, wilson
 from mlensing.evaluation.fusion import disagreements, error_correlations
 from mlensing.evaluation.paper import CLAIMS, Paper, confusion
 from mlensing.provenance import replacing
@@ -111,8 +111,13 @@ def roc(paper: Paper, theme: Theme) -> Figure:
         ax.axvline(rate, color=theme.ink, linewidth=0.8, linestyle=(0, (2, 3)))
     ax.set(xscale="log", xlim=(floor, 1.0), ylim=(0.0, 1.03), xlabel="false positive rate", ylabel="recall")
     framed = {"frameon": True, "facecolor": "white", "edgecolor": "none"}
-    ax.legend(loc="upper left" if early_recall(fpr, tpr) < 0.5 else "lower right", fontsize=8, **framed)
+    ax.legend(loc="upper left" if _early_recall(fpr, tpr) < 0.5 else "lower right", fontsize=8, **framed)
     return figure
+
+
+def _early_recall(fpr: Array, tpr: Array) -> float:
+    """Recall at a false positive rate of 1 %: says which corner of the figure is empty."""
+    return float(np.max(tpr[fpr <= 0.01], initial=0.0))
 
 
 def agreement(paper: Paper, theme: Theme) -> Figure:

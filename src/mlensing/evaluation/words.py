@@ -29,7 +29,8 @@ FIGURES = {
     "reliability": "When the network says 0.8, are 8 of 10 lenses? Points on the diagonal say yes. Bars"
     " hold the 95 % range that the number of images in the bin allows.",
     "reliability_log": "The same where lenses are rare, on logarithmic axes and in bins of equal numbers of "
-    "images: a probability of 0.001 should be a lens in a thousand.",
+    "images: a probability of 0.001 should be a lens in a thousand. Triangles are upper limits of bins "
+    "without any lens.",
     "histogram": "Scores of both classes. The overlap is what the network cannot tell apart.",
     "ranking": "Scores of all images. Without labels no one can say which of them are lenses.",
 }
