@@ -130,7 +130,7 @@ def _name(report: Report) -> str:
 
 def _legend_above(ax: Axes) -> None:
     """A legend over the axes: inside, curves and bars of some set would run through it."""
-    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.2, columnspacing=1.2)
+    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, borderaxespad=0.2, columnspacing=1.0)
 
 
 def purity_completeness(report: Report, theme: Theme) -> Figure:
@@ -183,7 +183,7 @@ def reliability_log(report: Report, theme: Theme) -> Figure:
     bars = np.clip([shown - np.maximum(low[some], floor), high[some] - shown], 0.0, None)
     ax.errorbar(stated, shown, yerr=bars, fmt="o-", color=theme.lens, capsize=2.5, label="bins of equal size")
     if not some.all():
-        ax.plot(bins.confidence[~some], high[~some], "v", color=theme.lens, mfc="none", label="no lens: upper limit")
+        ax.plot(bins.confidence[~some], high[~some], "v", color=theme.lens, mfc="none", label="no lens: at most")
     ax.set(xscale="log", yscale="log", xlim=(floor, 1.1), ylim=(floor, 1.1))
     ax.set(xlabel="stated probability", ylabel="observed share")
     _legend_above(ax)

@@ -105,7 +105,7 @@ def _head(report: Report) -> str:
     counts = report.counts
     kinds = {"lenses": counts.lenses, "non-lenses": counts.others, "unlabelled": counts.unlabelled}
     parts = [f"{number:,} {kind}" for kind, number in kinds.items() if number]
-    if counts.unlabelled == counts.rows:
+    if not counts.lenses + counts.others:
         parts = ["none of them labelled"]
     if counts.unscored:
         parts.append(f"{counts.unscored:,} without a score")
