@@ -33,6 +33,7 @@ mlensing ensemble $MEMBERS --mixture configs/release_sky.yaml --num_samples 8192
 mlensing simulate --config configs/release_sky.yaml --num_samples 4096 --seed 7 --maps false --output_dir $OUT/sky
 mlensing evaluate --checkpoint src/mlensing/released --data_dir $OUT/sky/test --output_dir $OUT/evaluation \
   --title "simulated images of configs/release_sky.yaml"
-mlensing card src/mlensing/released --name released --report $OUT/evaluation/report.json ${REAL:-}
+mlensing card src/mlensing/released --name released --about runs/release_card.md \
+  --report $OUT/evaluation/report.json ${REAL:-}
 # Where int8 costs too much this refuses, and the ensemble is shipped without it.
 mlensing export src/mlensing/released --int8 true --mixture configs/release_sky.yaml --num_samples 4096

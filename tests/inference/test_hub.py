@@ -144,8 +144,12 @@ def test_a_card_is_written_into_the_folder(folder: Path, capsys: pytest.CaptureF
     assert main(given) == 0
     card = (folder / "README.md").read_text()
     assert "# mine" in card and "A simulated sky" in card and "pull" not in card
-    assert main([*given[:-1], str(folder / "none.json")]) == 2
-    assert "none.json" in capsys.readouterr().err
+    (folder / "about.md").write_text("## Data\n\nA sky of our own.\n")
+    assert main([*given, "--about", str(folder / "about.md")]) == 0
+    assert "A sky of our own." in (folder / "README.md").read_text().split("## Members")[0]
+    for option, name in (("--report", "none.json"), ("--about", "none.md")):
+        assert main([*given, option, str(folder / name)]) == 2
+        assert name in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", ["bits", "path", "pickle", "json", "gone"])

@@ -31,6 +31,7 @@ def model_card(
     fusion: Fusion,
     report: Report,
     real: Report | None = None,
+    about: str = "",
 ) -> str:
     """The card of an ensemble.
 
@@ -40,6 +41,7 @@ def model_card(
         fusion: how their logits become one.
         report: on simulated images.
         real: on real ones.
+        about: Markdown to open with: the data, say, that the members have learnt from.
 
     Example:
         >>> from mlensing.contract import BandStatistics
@@ -55,6 +57,7 @@ def model_card(
     head = yaml.safe_dump(_front(name, reports), sort_keys=False)
     parts = [
         f"---\n{head}---\n\n# {name}\n\nAn ensemble that finds strong gravitational lenses in images of galaxies.\n",
+        *([about.strip() + "\n"] if about else []),
         _members(contracts, fusion),
         *map(_figures, reports),
         f"## Limits\n\n{LIMITS}",

@@ -39,6 +39,7 @@ def card_parser() -> argparse.ArgumentParser:
     made.add_argument("--name", required=True, help="head of the card, such as me/lens-finder")
     made.add_argument("--report", required=True, help="report.json of evaluate on simulated images")
     made.add_argument("--real_report", help="report.json on real images")
+    made.add_argument("--about", help="file of Markdown that the card opens with, such as words on its data")
     return made
 
 
