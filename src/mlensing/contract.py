@@ -85,7 +85,7 @@ class ModelContract(BaseModel):
         pixel_scale: smallest and largest scale it was trained for [arcsec/px].
         softening: the arcsinh stretch is ``asinh(flux / (softening * sky noise))``.
         statistics: per representation it was trained on, the statistics of the training split.
-        task: what the output means.
+        task: ``classification``, a logit; ``maps``, also kappa and psi, whose terms are in ``training.losses``.
         sigma_crit: ``dimensionless`` (maps are kappa) or ``physical`` (surface density in Msun/pc^2).
         class_weight_ratio: w_pos / w_neg of the loss; its logit shift is removed before a probability.
         prevalence: share of lenses in the training split.
@@ -103,7 +103,7 @@ class ModelContract(BaseModel):
     pixel_scale: tuple[float, float]
     softening: float = Field(default=3.0, gt=0)
     statistics: dict[Representation, BandStatistics] = Field(min_length=1)
-    task: Literal["classification"] = "classification"
+    task: Literal["classification", "maps"] = "classification"
     sigma_crit: Literal["dimensionless", "physical"] = "dimensionless"
     class_weight_ratio: float = Field(default=1.0, gt=0)
     prevalence: float = Field(default=0.5, gt=0, lt=1)
