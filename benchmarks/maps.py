@@ -24,16 +24,22 @@ from mlensing.contract import ModelContract
 from mlensing.data.augment import augment
 from mlensing.data.normalise import Normaliser, measure_statistics
 from mlensing.models import build
-from mlensing.models.maps import predict_maps
+from mlensing.models.maps import CORE, predict_maps
 from mlensing.physics import einstein_radius_of, laplacian
 from mlensing.simulate import Mixture, Simulator
 from mlensing.simulate.simulator import BLOCK
 from mlensing.training.describe import SOFTENING
-from mlensing.training.losses import CORE, masked_mean, total_loss, usable
+from mlensing.training.losses import masked_mean, total_loss, usable
 from mlensing.training.schedules import warmup_cosine
 
 VALIDATION_SKY, BATCH = 1000, 64
-SKY = {"surveys": {"lsst": 1}, "classes": {"lens": 1}, "bands": ["g", "r", "i"], "theta_E": (0.9, 3.5), "arc_signal": 60}
+SKY = {
+    "surveys": {"lsst": 1},
+    "classes": {"lens": 1},
+    "bands": ["g", "r", "i"],
+    "theta_E": (0.9, 3.5),
+    "arc_signal": 60,
+}
 TERMS = {"kappa": 1.0, "psi": 0.1}
 PHYSICS = {**TERMS, "poisson": 0.3}
 
@@ -49,8 +55,8 @@ class Size(NamedTuple):
     options: dict[str, Any]
 
 
-QUICK = Size(32, 512, 256, 6, 1, {"width": 8, "stem": "stride2"})
-FULL = Size(64, 8192, 2048, 12, 3, {"width": 24, "stem": "stride2"})
+QUICK = Size(32, 768, 256, 12, 1, {"width": 8})
+FULL = Size(64, 8192, 2048, 12, 3, {"width": 16})
 
 
 def main() -> None:
@@ -62,13 +68,18 @@ def main() -> None:
     training, held_out = draw(mixture, size.draws, 0), draw(mixture, size.held_out, VALIDATION_SKY)
     keep = usable(held_out, core=CORE)
     constant, mean_map = guesses(training, held_out)
-    print(f"{size.draws} lenses to learn from, {size.held_out} to judge: kappa RMSE of a constant {constant:.4f}, ", end="")
+    print(
+        f"{size.draws} lenses to learn from, {size.held_out} to judge: kappa RMSE of a constant {constant:.4f}, ",
+        end="",
+    )
     print(f"of the mean map {mean_map:.4f}", flush=True)
     ratios = []
     for seed in range(size.seeds):
         for name, terms in (("without physics", TERMS), ("with physics", PHYSICS)):
             found = judged(learned(training, terms, size, seed), held_out, keep)
-            print(f"seed {seed}, {name}: " + ", ".join(f"{key} {value:.4f}" for key, value in found.items()), flush=True)
+            print(
+                f"seed {seed}, {name}: " + ", ".join(f"{key} {value:.4f}" for key, value in found.items()), flush=True
+            )
         ratios.append(found["kappa RMSE"] / constant)
     if len(ratios) > 1:
         print(f"ratio {statistics.mean(ratios):.3f}, standard deviation over seeds {statistics.stdev(ratios):.3f}")
@@ -96,11 +107,11 @@ def learned(data: dict[str, Tensor], terms: dict[str, float], size: Size, seed: 
     """A network that has learned, in an order and turned to sides that the seed alone decides."""
     generator, linear = torch.manual_seed(seed), torch.zeros(len(data["label"]), dtype=torch.bool)
     contract = ModelContract(
-        name="resnet18", bands=("g", "r", "i"), input_size=size.pixels, pixel_scale=(0.2, 0.2), task="maps",
+        name="resnet10", bands=("g", "r", "i"), input_size=size.pixels, pixel_scale=(0.2, 0.2), task="maps",
         statistics=measure_statistics(data["image"], linear, SOFTENING),
     )  # fmt: skip
-    net, normaliser, loss = build("resnet18", contract, **size.options), Normaliser(contract), total_loss(terms)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-4)
+    net, normaliser, loss = build(contract.name, contract, **size.options), Normaliser(contract), total_loss(terms)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=4e-3, weight_decay=1e-4)
     batches = len(linear) // BATCH
     schedule = LambdaLR(optimiser, partial(warmup_cosine, total=size.epochs * batches, warmup=0.1))
     for _ in range(size.epochs):

@@ -59,15 +59,18 @@ class Fusion(BaseModel):
     """How the logits of several members become one; ``evaluation.fusion`` fits and applies it.
 
     Attributes:
-        rule: ``mean`` or ``inverse_variance`` of the logits, or of calibrated ones ``calibrated_mean`` or ``stacked``.
+        rule: ``mean``, ``inverse_variance`` or ``physics`` of the logits, or of calibrated ones ``calibrated_mean`` or
+            ``stacked``.
         weights: of the members, and a bias; of ``stacked`` alone.
         calibration: of the fused logit.
+        temperature: mean squared residual of maps at which their consistency is 1/e; fitted for ``physics``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    rule: Literal["mean", "inverse_variance", "calibrated_mean", "stacked"] = "mean"
+    rule: Literal["mean", "inverse_variance", "physics", "calibrated_mean", "stacked"] = "mean"
     weights: tuple[float, ...] = ()
     calibration: Calibration = Calibration()
+    temperature: float = Field(default=0.01, gt=0)
 
 
 def _rises(values: Sequence[float]) -> bool:

@@ -5,27 +5,30 @@ of the image (r in pixels, softened by one):
 
     kappa = v / (2 r),   psi = dx dy r (v + w),   v > 0
 
-Of an isothermal sphere v is the Einstein radius in pixels everywhere and w is zero; what is learned are departures from
-that. Pixels are the only unit within: kappa has none, psi in arcsec^2 follows from the spacing, and a network trained
-on several surveys knows each. alpha = grad psi, at that spacing. psi is known up to a plane (``physics.without_plane``).
+Of an isothermal sphere v is the Einstein radius in pixels everywhere and w is zero; what is learned are departures
+from that. Pixels are the only unit within: kappa has none, psi in arcsec^2 follows from the spacing, and one network
+serves all pixel scales. alpha = grad psi, at that spacing. psi is known up to a plane (``physics.without_plane``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, gelu, interpolate, softplus
 
-from mlensing.physics import gradient, pixel_grid
+from mlensing.physics import gradient, interior_mask, pixel_grid, poisson_residual
 
-WIDTH = 32
-"""Channels of the decoder."""
+WIDTH, HALF = 32, 16
+"""Channels of the decoder at a quarter of the image's resolution, and at half of it."""
 PLACES = 3
 """Planes that say where a pixel is: x, y, r."""
 TYPICAL = 6.0
 """Einstein radius [px] that an untrained head predicts."""
+CORE, BORDER = 2.0, 1
+"""Pixels about the middle and along the border that finite differences leave out: kappa diverges, psi ends."""
 BOUND = 8.0
 """Largest modulus of the log-variance of v: a few blunt or perfect pixels must not rule a training."""
 
@@ -46,11 +49,11 @@ class MapHead(nn.Module):
 
     def __init__(self, channels: int, bands: int) -> None:
         super().__init__()
-        self.sketch = nn.ModuleList([_convolution(bands, WIDTH // 2, 2), _convolution(WIDTH // 2, WIDTH, 2)])
+        self.sketch = nn.ModuleList([_convolution(bands, HALF, 2), _convolution(HALF, WIDTH, 2)])
         self.deep = nn.Conv2d(channels, 2 * WIDTH, 1)
         self.coarse = nn.ModuleList([_convolution(3 * WIDTH + PLACES, WIDTH), _convolution(WIDTH, WIDTH)])
-        self.fine = nn.ModuleList([_convolution(WIDTH + WIDTH // 2 + PLACES, WIDTH), _convolution(WIDTH, WIDTH)])
-        self.last = _convolution(WIDTH, 3)
+        self.fine = nn.ModuleList([_convolution(WIDTH + HALF + PLACES, HALF), _convolution(HALF, HALF)])
+        self.last = nn.Conv2d(HALF, 3, 1)
 
     def forward(self, grid: Tensor, image: Tensor, *, dx: Tensor | float, dy: Tensor | float) -> dict[str, Tensor]:
         """Grid [B, channels, h, w], normalised image [B, bands, H, W], spacing [arcsec/px], numbers or [B].
@@ -65,8 +68,8 @@ class MapHead(nn.Module):
         x = interpolate(x, size=half.shape[-2:], mode="bilinear", align_corners=False)
         x = _refined(self.fine, x, half, dx, dy)
         with torch.autocast(x.device.type, enabled=False):  # second differences of psi need all digits
-            x = interpolate(x.float(), size=image.shape[-2:], mode="bicubic", align_corners=False)
-            return _maps(self.last(x), dx, dy)
+            raw = interpolate(self.last(x.float()), size=image.shape[-2:], mode="bicubic", align_corners=False)
+            return _maps(raw, dx, dy)
 
 
 def predict_maps(
@@ -97,6 +100,19 @@ def deflection(psi: Tensor, *, dx: Tensor | float, dy: Tensor | float) -> Tensor
         [1.0, 0.0]
     """
     return torch.stack(gradient(psi, dx=dx, dy=dy), 1)
+
+
+def inconsistency(maps: Mapping[str, Tensor], dx: Tensor | float, dy: Tensor | float) -> Tensor:
+    """Mean of ``(lap psi - 2 kappa)^2`` of predicted maps [B, H, W], border and core left out: [B], without unit.
+
+    Example:
+        >>> still = {"psi": torch.zeros(2, 9, 9), "kappa": torch.full((2, 9, 9), 0.5)}
+        >>> inconsistency(still, 0.2, 0.2)
+        tensor([1., 1.])
+    """
+    squared = poisson_residual(maps["psi"], maps["kappa"], dx=dx, dy=dy).square()
+    keep = interior_mask(*squared.shape[-2:], dx=1.0, dy=1.0, border=BORDER, core=CORE, device=squared.device)
+    return squared[:, keep].mean(1)
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:

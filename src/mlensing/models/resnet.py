@@ -89,7 +89,7 @@ class ResNet(nn.Module):
         return self.fc
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Image [B, bands, H, W] -> features [B, 8 width], and the grid that they are the mean of [B, 8 width, h, w]."""
+        """Image [B, bands, H, W] -> features [B, 8 width], the mean of the grid [B, 8 width, h, w], and that."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         grid = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return grid.mean(dim=(2, 3)), grid

@@ -124,7 +124,9 @@ def axis_ratio_of(kappa: Tensor, variance: Tensor, theta_E: Tensor, *, dx: Tenso
     return Measured(*(torch.where(known, part, torch.nan) for part in (q, 2 * q * shift)))
 
 
-def mass_within(theta_E: NDArray[np.float64], z_l: NDArray[np.float64], z_s: NDArray[np.float64]) -> NDArray[np.float64]:
+def mass_within(
+    theta_E: NDArray[np.float64], z_l: NDArray[np.float64], z_s: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Projected mass within the Einstein radius: pi (theta_E D_l)^2 Sigma_crit [Msun].
 
     Arguments:

@@ -87,8 +87,8 @@ def fit(
         lr: peak learning rate of AdamW.
         weight_decay: of AdamW, on weights only.
         warmup: share of the steps in which the learning rate rises.
-        loss: weights of the terms of ``mlensing.training.losses.LOSSES``; None is ``{bce: 1.0}``. With one of maps, such
-            as ``{bce: 1.0, kappa: 1.0, poisson: 0.1}``, the network gets a map head, and the images' maps are read.
+        loss: weights of the terms of ``mlensing.training.losses.LOSSES``; None is ``{bce: 1.0}``. Terms of maps, as in
+            ``{bce: 1.0, kappa: 1.0, poisson: 0.1}``, give the network a map head, which learns from the images' maps.
         class_weight_ratio: w_pos / w_neg of the cross-entropy.
         composites: share of linear images that are turned into 8-bit colour composites, 0 to 1, in the style of
             ``survey`` or of any preset; their flux must be at AB zero point 30, as the simulator writes it.

@@ -88,7 +88,9 @@ class Labelled:
         rows["image"] = shifted(rows["image"], self.size, rng)
         rows["as_is"] = torch.ones(count, dtype=torch.bool)
         batch = {**batch, "as_is": torch.zeros(len(label), dtype=torch.bool)}
-        firsts = {name: rows[name].to(label.device) if name in rows else _unknown(batch[name][:count]) for name in batch}
+        firsts = {
+            name: rows[name].to(label.device) if name in rows else _unknown(batch[name][:count]) for name in batch
+        }
         return {name: torch.cat([firsts[name], batch[name][count:].to(label.device)]) for name in batch}
 
 

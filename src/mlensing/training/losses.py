@@ -20,13 +20,11 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mlensing.errors import ConfigError
+from mlensing.models.maps import BORDER, CORE
 from mlensing.physics import gradient, interior_mask, poisson_residual, without_plane
 
 BETA = 0.5
 """Power of the variance that weights the Gaussian likelihood of kappa."""
-CORE = 2.0
-"""Pixels about the middle that finite differences leave out, because kappa diverges there."""
-BORDER = 1
 LENS = 0.5
 """Labels from here on are of lenses."""
 
@@ -105,8 +103,8 @@ def poisson(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor
 def kappa_nll(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
     """Gaussian likelihood of the true kappa, weighted by variance^beta (Seitzer+2022, arXiv:2203.09168).
 
-    ``mean of var^beta ((kappa - mu)^2 / var + log var) / 2`` with beta = 1/2, the weight without a gradient: pixels that
-    are hard are not given up. The core counts: the mass within it is part of every Einstein radius.
+    ``mean of var^beta ((kappa - mu)^2 / var + log var) / 2`` with beta = 1/2, the weight without a gradient: hard
+    pixels are not given up. The core counts: the mass within it is part of every Einstein radius.
 
     Example:
         >>> truth = {"label": torch.ones(1), "kappa": torch.ones(1, 9, 9)}
@@ -134,7 +132,15 @@ def psi_error(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tens
 
 
 def alpha_error(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
-    """Mean square of grad psi less the true alpha, in arcsec^2, after its mean (a shift of the source) is taken away."""
+    """Mean square of grad psi less the true alpha, in arcsec^2, after its mean, a shift of the source, is taken away.
+
+    Example:
+        >>> row = torch.arange(9.0)
+        >>> batch = {"label": torch.ones(1), "kappa": torch.ones(1, 9, 9), "alpha": torch.zeros(1, 2, 9, 9)}
+        >>> spacing = {"dx": torch.ones(1), "dy": torch.ones(1)}
+        >>> alpha_error({"psi": row.expand(1, 9, 9)}, {**batch, **spacing})
+        tensor(0.)
+    """
     keep = usable(batch, core=CORE) & batch["alpha"].isfinite().all(1)
     predicted = torch.stack(gradient(output["psi"], dx=batch["dx"], dy=batch["dy"]), 1)
     apart = torch.where(keep[:, None], predicted - batch["alpha"], 0.0)
