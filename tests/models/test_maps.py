@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from tests.models.test_conformance import SMALL, make_contract
 from torch import Tensor, nn
 
 from mlensing.contract import ModelContract
@@ -14,7 +15,6 @@ from mlensing.models import build
 from mlensing.models.checkpoint import read_checkpoint, stamp
 from mlensing.models.maps import MapHead, deflection, inconsistency, predict_maps
 from mlensing.physics import interior_mask, pixel_grid
-from tests.models.test_conformance import SMALL, make_contract
 
 
 def make_maps(name: str = "resnet10", size: int = 64, bands: int = 3) -> tuple[nn.Module, ModelContract]:

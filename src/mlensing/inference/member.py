@@ -84,8 +84,8 @@ class Member:
         """Raw pixels [B, C, S, S] and whether each is a composite [B] -> scores.
 
         With ``views=8`` the features are averaged over the flips and quarter turns, which for a linear head
-        is the mean logit, at eight times the cost. ``maps`` [B, 2], the spacing dx, dy [arcsec/px], asks for ``physics``
-        too, of a member with a map head.
+        is the mean logit, at eight times the cost. ``maps`` [B, 2], the spacing dx, dy [arcsec/px], asks for
+        ``physics`` too, of a member with a map head.
         """
         pixels = self.normaliser(image.to(self.device), composite.to(self.device))
         net, turned = classifier(self.net), islice(dihedral(pixels), views)
