@@ -43,10 +43,9 @@ def said(batch: dict[str, Tensor]) -> dict[str, Tensor]:
 @pytest.mark.parametrize(("dx", "dy"), [(0.1, 0.1), (0.1, 0.15)])
 def test_the_true_maps_satisfy_poisson_to_the_accuracy_of_the_stencil(dx: float, dy: float) -> None:
     batch = truth(dx, dy)
-    keep = usable(batch, core=8.0)
-    value = LOSSES["poisson"](said(batch), batch)
-    assert 0 < float(value) < 1e-3  # the stencil's own error near the core
-    assert keep.any() and float(LOSSES["psi"](said(batch), batch)) < 1e-12
+    assert usable(batch, core=8.0).any()
+    assert 0 < float(LOSSES["poisson"](said(batch), batch)) < 5e-3  # the stencil's own error near the core
+    assert float(LOSSES["psi"](said(batch), batch)) < 1e-12
     assert float(LOSSES["alpha"](said(batch), batch)) < 1e-2
 
 

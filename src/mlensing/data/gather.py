@@ -112,8 +112,8 @@ def _of_index(path: Path, labelled: bool) -> Iterator[Item]:
     redshifts = np.stack([catalog.column("z_lens"), catalog.column("z_source")], 1).tolist()
     for i, (scale, scale_y, label) in enumerate(zip(*columns, strict=True)):
         x, y = (float(s) if np.isfinite(s) else None for s in (scale, scale_y))
-        told = {"group": groups[i], "redshifts": tuple(redshifts[i])}
-        yield Item(str(names[i]), files[i], surveys[i], x, y, x is not None, float(label), **told)
+        where, scales = (str(names[i]), files[i], surveys[i]), (x, y, x is not None)
+        yield Item(*where, *scales, float(label), groups[i], redshifts=tuple(redshifts[i]))
 
 
 def _with_defaults(item: Item, survey: str | None, pixel_scale: float | None) -> Item:

@@ -73,7 +73,7 @@ def consistency(physics: ArrayLike, temperature: float) -> Array:
     known = np.isfinite(score)
     count = known.sum(0)
     total = np.where(known, score, 0.0).sum(0)
-    return np.divide(total, count, out=np.full(count.shape, NONE), where=count > 0)
+    return np.asarray(np.divide(total, count, out=np.full(count.shape, NONE), where=count > 0))
 
 
 def fit_stack(logit: ArrayLike, labels: ArrayLike) -> tuple[float, ...]:

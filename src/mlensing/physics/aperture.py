@@ -25,6 +25,8 @@ from mlensing.units import ARCSEC
 
 RADII, SMALLEST = 96, 1.5
 """Apertures that are tried, and the smallest [px]: within fewer pixels their sum says little."""
+AT_ONCE = 2**25
+"""Pairs of pixel and aperture that memory holds at a time."""
 PEAK, PARTS = 2.5, 5
 """Radius [px] of the pixels that place the peak, and parts of a pixel's side that its mean is made of."""
 CONTOUR = 0.5
@@ -96,10 +98,17 @@ def einstein_radius_of(kappa: Tensor, variance: Tensor, *, dx: Tensor, dy: Tenso
     pixel, sides = (dx * dy).sqrt()[:, None], torch.stack([kappa.shape[-1] * dx, kappa.shape[-2] * dy])
     steps = torch.linspace(0, 1, RADII, dtype=kappa.dtype, device=kappa.device)
     radius = SMALLEST * pixel + (0.48 * sides.amin(0)[:, None] - SMALLEST * pixel) * steps
-    inside = ((radius[..., None] - r.flatten(1)[:, None]) / pixel[..., None] + 0.5).clamp(0, 1)  # [B, R, N], soft edge
     planes = torch.stack([kappa.flatten(1), variance.flatten(1).clamp(min=0).sqrt()], 2)
-    mean, deviation = ((inside @ planes) / inside.sum(2, keepdim=True)).unbind(2)
+    rows = max(1, AT_ONCE // (RADII * planes.shape[1]))
+    parts = zip(*(part.split(rows) for part in (radius, r.flatten(1), pixel, planes)), strict=True)
+    mean, deviation = torch.cat([_disc_means(*part) for part in parts]).unbind(2)
     return _crossing(radius, mean, deviation)
+
+
+def _disc_means(radius: Tensor, r: Tensor, pixel: Tensor, planes: Tensor) -> Tensor:
+    """Means [B, R, K] of planes [B, N, K] within each radius [B, R]; pixels on the edge count in part."""
+    inside = ((radius[..., None] - r[:, None]) / pixel[..., None] + 0.5).clamp(0, 1)
+    return (inside @ planes) / inside.sum(2, keepdim=True)
 
 
 def _crossing(radius: Tensor, mean: Tensor, deviation: Tensor) -> Measured:

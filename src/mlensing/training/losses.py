@@ -60,6 +60,8 @@ def weighted_bce(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> T
 def usable(batch: Mapping[str, Tensor], *, core: float) -> Tensor:
     """Pixels [B, H, W] of lenses with a known kappa, the border and a core of so many pixels left out.
 
+    A core of 0 leaves out no more than a pixel whose middle is that of the image.
+
     Example:
         >>> kappa = torch.ones(3, 8, 8)
         >>> kappa[2] = torch.nan
