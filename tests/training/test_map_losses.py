@@ -36,7 +36,7 @@ def truth(dx: float = 0.1, dy: float = 0.1) -> dict[str, Tensor]:
 def said(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """An output that says the truth where there is one."""
     kappa, psi = (batch[name].nan_to_num(0.3).clone().requires_grad_() for name in ("kappa", "psi"))
-    spread = torch.full_like(kappa, -4.0).requires_grad_()
+    spread = torch.full_like(kappa, -4.0, requires_grad=True)
     return {"logit": torch.zeros(4), "kappa": kappa, "psi": psi, "kappa_log_variance": spread}
 
 
@@ -44,9 +44,9 @@ def said(batch: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_the_true_maps_satisfy_poisson_to_the_accuracy_of_the_stencil(dx: float, dy: float) -> None:
     batch = truth(dx, dy)
     assert usable(batch, core=8.0).any()
-    assert 0 < float(LOSSES["poisson"](said(batch), batch)) < 5e-3  # the stencil's own error near the core
-    assert float(LOSSES["psi"](said(batch), batch)) < 1e-12
-    assert float(LOSSES["alpha"](said(batch), batch)) < 1e-2
+    assert 0 < LOSSES["poisson"](said(batch), batch).item() < 5e-3  # the stencil's own error near the core
+    assert LOSSES["psi"](said(batch), batch).item() < 1e-12
+    assert LOSSES["alpha"](said(batch), batch).item() < 1e-2
 
 
 def test_radians_give_the_same_residual_as_arcsec() -> None:
@@ -71,8 +71,8 @@ def test_what_images_cannot_tell_costs_nothing_and_what_they_can_costs(name: str
 def test_the_mean_of_kappa_is_no_gauge() -> None:
     batch, output = truth(), said(truth())
     more = {**output, "kappa": output["kappa"] + 0.2}
-    assert float(LOSSES["kappa"](more, batch)) > float(LOSSES["kappa"](output, batch)) + 0.01
-    assert float(LOSSES["poisson"](more, batch)) == pytest.approx(0.16, abs=2e-2)
+    assert LOSSES["kappa"](more, batch).item() > LOSSES["kappa"](output, batch).item() + 0.01
+    assert LOSSES["poisson"](more, batch).item() == pytest.approx(0.16, abs=2e-2)
 
 
 @pytest.mark.parametrize("name", MAP_TERMS)
@@ -95,7 +95,7 @@ def test_other_rows_and_masked_pixels_say_and_learn_nothing(name: str) -> None:
 def test_a_batch_without_lenses_or_maps_costs_nothing(name: str) -> None:
     batch = {key: value[2:] for key, value in truth().items()}
     output = {key: value[2:] for key, value in said(truth()).items()}
-    assert float(LOSSES[name](output, batch)) == 0
+    assert LOSSES[name](output, batch).item() == 0
 
 
 def test_beta_weights_the_gaussian_likelihood_by_its_deviation() -> None:
