@@ -59,15 +59,18 @@ class Fusion(BaseModel):
     """How the logits of several members become one; ``evaluation.fusion`` fits and applies it.
 
     Attributes:
-        rule: ``mean`` or ``inverse_variance`` of the logits, or of calibrated ones ``calibrated_mean`` or ``stacked``.
+        rule: ``mean``, ``inverse_variance`` or ``physics`` of the logits, or of calibrated ones ``calibrated_mean`` or
+            ``stacked``.
         weights: of the members, and a bias; of ``stacked`` alone.
         calibration: of the fused logit.
+        temperature: mean squared residual of maps at which their consistency is 1/e; fitted for ``physics``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    rule: Literal["mean", "inverse_variance", "calibrated_mean", "stacked"] = "mean"
+    rule: Literal["mean", "inverse_variance", "physics", "calibrated_mean", "stacked"] = "mean"
     weights: tuple[float, ...] = ()
     calibration: Calibration = Calibration()
+    temperature: float = Field(default=0.01, gt=0)
 
 
 def _rises(values: Sequence[float]) -> bool:
@@ -85,7 +88,7 @@ class ModelContract(BaseModel):
         pixel_scale: smallest and largest scale it was trained for [arcsec/px].
         softening: the arcsinh stretch is ``asinh(flux / (softening * sky noise))``.
         statistics: per representation it was trained on, the statistics of the training split.
-        task: what the output means.
+        task: ``classification``, a logit; ``maps``, also kappa and psi, whose terms are in ``training.losses``.
         sigma_crit: ``dimensionless`` (maps are kappa) or ``physical`` (surface density in Msun/pc^2).
         class_weight_ratio: w_pos / w_neg of the loss; its logit shift is removed before a probability.
         prevalence: share of lenses in the training split.
@@ -103,7 +106,7 @@ class ModelContract(BaseModel):
     pixel_scale: tuple[float, float]
     softening: float = Field(default=3.0, gt=0)
     statistics: dict[Representation, BandStatistics] = Field(min_length=1)
-    task: Literal["classification"] = "classification"
+    task: Literal["classification", "maps"] = "classification"
     sigma_crit: Literal["dimensionless", "physical"] = "dimensionless"
     class_weight_ratio: float = Field(default=1.0, gt=0)
     prevalence: float = Field(default=0.5, gt=0, lt=1)

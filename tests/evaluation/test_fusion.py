@@ -7,7 +7,15 @@ import torch
 from mlensing.contract import Calibration
 from mlensing.errors import ConfigError
 from mlensing.evaluation.calibration import sigmoid
-from mlensing.evaluation.fusion import RULES, combine, diversity, fit_fusion, fuse, inverse_variance
+from mlensing.evaluation.fusion import (
+    RULES,
+    combine,
+    diversity,
+    fit_fusion,
+    fuse,
+    inverse_variance,
+    physics_weights,
+)
 from mlensing.evaluation.metrics import ece
 
 generator = np.random.default_rng(8)
@@ -52,6 +60,42 @@ def test_calibrating_first_brings_members_to_one_scale() -> None:
     fusion = fit_fusion("calibrated_mean", loud, VARIANCE, LABEL, calm)
     expected = fit_fusion("calibrated_mean", LOGIT, VARIANCE, LABEL, PLAIN)
     assert fuse(fusion, loud, VARIANCE, calm)[0] == pytest.approx(fuse(expected, LOGIT, VARIANCE, PLAIN)[0], abs=1e-3)
+
+
+def test_physics_weights_are_the_formula_of_the_seed_where_all_have_maps() -> None:
+    """physics_weight = exp(-physics_loss / temperature); final_weight = uncertainty_weight * physics_weight."""
+    loss = generator.uniform(0, 0.05, VARIANCE.shape)
+    expected = np.exp(-loss / 0.02) / (VARIANCE + 1e-6)
+    found = physics_weights(VARIANCE, loss, 0.02)
+    assert found / found.sum(0) == pytest.approx(expected / expected.sum(0))
+
+
+def test_a_member_without_maps_is_no_perfect_physics() -> None:
+    loss = np.array([[0.01], [0.03], [np.nan]])
+    variance = np.array([[1.0], [2.0], [4.0]])
+    plain, found = 1 / (variance + 1e-6), physics_weights(variance, loss, 0.01)
+    assert found[2] == plain[2] and found[:2].sum() == pytest.approx(plain[:2].sum())
+    assert found[0] > plain[0] and found[1] < plain[1]
+    worse = physics_weights(variance, loss + 1e3, 0.01)  # all members with maps are equally worse
+    assert worse == pytest.approx(found)
+
+
+@pytest.mark.parametrize("loss", [np.nan, 0.3, 1e9])
+def test_the_factor_of_one_member_alone_changes_nothing(loss: float) -> None:
+    physics = np.full(LOGIT.shape, np.nan)
+    physics[1] = loss
+    fused = combine(LOGIT, VARIANCE, "physics", physics=physics, temperature=1e-3)
+    assert fused == pytest.approx(inverse_variance(LOGIT, VARIANCE))
+
+
+def test_physics_trusts_the_consistent_member_and_learns_its_temperature() -> None:
+    same = np.ones_like(VARIANCE)
+    physics = np.broadcast_to([[0.0], [0.02], [0.2]], same.shape)
+    fusion = fit_fusion("physics", LOGIT, same, LABEL, PLAIN, physics)
+    assert fusion.temperature == pytest.approx(0.11, abs=0.1) and fusion.rule == "physics"
+    sharp = fusion.model_copy(update={"temperature": 1e-4})
+    odds = fuse(sharp, LOGIT, same, PLAIN, physics)[0]
+    assert (np.diff(odds[np.argsort(LOGIT[0])]) >= -1e-9).all()
 
 
 def test_unknown_rules_are_errors() -> None:

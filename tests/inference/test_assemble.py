@@ -127,7 +127,7 @@ def test_colour_is_not_shown_to_those_who_never_saw_it(contract: ModelContract) 
 def test_the_prevalence_is_that_of_what_was_scored(finders: list[str]) -> None:
     label = np.array([1.0, 0.0, 0.0, 0.0, np.nan, 1.0, 1.0])
     logit = np.array([[1.0, 2.0, -1.0, 0.0, 3.0, np.nan, np.nan]])
-    scores = EnsembleScores(logit, np.ones_like(logit), np.full_like(logit, np.nan))
+    scores = EnsembleScores(logit, np.ones_like(logit), *np.full((2, *logit.shape), np.nan))
     found = calibrated([read_checkpoint(finders[0])], Validation(scores, label, [None]), "beta")
     assert found[0].contract.prevalence == pytest.approx(0.25)
     assert found[0].contract.calibration.kind == "beta"

@@ -56,7 +56,7 @@ def test_a_file_of_other_weights_is_not_used(folder: Path, tmp_path: Path, check
 
 
 def validation(logit: np.ndarray, label: np.ndarray) -> Validation:
-    return Validation(EnsembleScores(logit[None], *np.zeros((2, 1, len(logit)))), label, [None])
+    return Validation(EnsembleScores(logit[None], *np.zeros((3, 1, len(logit)))), label, [None])
 
 
 def scores(checkpoint: Path, noise: float) -> dict[str, dict[str, float]]:

@@ -48,3 +48,14 @@ def test_a_rule_can_be_asked_for_and_rows_without_label_do_not_count() -> None:
 def test_too_few_images_are_an_error() -> None:
     with pytest.raises(ConfigError, match="of one class"):
         select(TRUTH[:, None].T[:, :6], VARIANCE[:1, :6], [1, 0, 0, 0, 0, 0], {"a": Calibration()})
+
+
+def test_physics_is_a_rule_of_two_members_with_maps() -> None:
+    loss = np.full(VARIANCE.shape, 0.01)
+    found = select(TRUTH + NOISE, VARIANCE, LABEL, PLAIN, rules=["physics"], keep_all=True, physics=loss)
+    assert found.fusion.rule == "physics" and found.fusion.temperature == pytest.approx(0.01)
+    loss[1:] = np.nan
+    with pytest.raises(ConfigError, match="two members that predict maps"):
+        select(TRUTH + NOISE, VARIANCE, LABEL, PLAIN, rules=["physics"], physics=loss)
+    tried = select(TRUTH + NOISE, VARIANCE, LABEL, PLAIN, physics=loss).record["candidates"]
+    assert "physics" not in {candidate["rule"] for candidate in tried}

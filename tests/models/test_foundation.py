@@ -14,6 +14,7 @@ from mlensing.contract import CHANNELS, BandStatistics, ModelContract
 from mlensing.errors import ConfigError
 from mlensing.models import build
 from mlensing.models.foundation import Foundation, red_green_blue
+from mlensing.models.maps import predict_maps
 
 
 def make_contract(name: str = "dinov2", bands: tuple[str, ...] = CHANNELS) -> ModelContract:
@@ -32,12 +33,17 @@ class Backbone(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Any:
         self.seen = pixel_values
-        return SimpleNamespace(last_hidden_state=self.proj(pixel_values).flatten(2).transpose(1, 2))
+        tokens = self.proj(pixel_values).flatten(2).transpose(1, 2)
+        return SimpleNamespace(last_hidden_state=torch.cat([tokens.mean(1, keepdim=True), tokens], 1))
 
 
 class Pooled(Backbone):
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        return super().forward(pixel_values).last_hidden_state.mean(1)  # type: ignore[no-any-return]
+    def forward_features(self, image: Tensor) -> Tensor:
+        self.seen = image
+        return self.proj(image)  # type: ignore[no-any-return]
+
+    def forward_head(self, grid: Tensor) -> Tensor:
+        return grid.mean((2, 3))
 
 
 @pytest.fixture
@@ -83,8 +89,17 @@ def test_any_bands_become_three_and_sides_fit(
     assert not any(call.get("pretrained") or "weights" in call for call in asked), "nothing was to be fetched"
 
 
+@pytest.mark.parametrize("name", ["dinov2", "zoobot"])
+def test_their_grids_carry_a_map_head(asked: list[dict[str, Any]], name: str) -> None:
+    net = build(name, make_contract(name).model_copy(update={"task": "maps"})).eval()
+    maps, features = predict_maps(net, torch.randn(2, 3, 64, 64), dx=0.2, dy=0.2)
+    assert maps["kappa"].shape == maps["psi"].shape == (2, 64, 64)
+    assert features.shape == (2, net.head.in_features)
+
+
 def test_blue_green_and_red_are_shown_as_red_green_and_blue() -> None:
-    net = Foundation(nn.Flatten(), bands=3, width=3 * 32 * 32, stride=32, pixels=0, dropout=0.0)
+    sizes = {"width": 3 * 32 * 32, "channels": 3, "stride": 32, "pixels": 0}
+    net = Foundation(nn.Identity(), lambda _, shown: (shown.flatten(1), shown), bands=3, dropout=0.0, **sizes)
     image = torch.randn(1, 3, 32, 32)
     torch.testing.assert_close(net.features(image).reshape(1, 3, 32, 32), image.flip(1))
     assert torch.equal(red_green_blue(1), torch.ones(3, 1))

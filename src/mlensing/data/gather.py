@@ -30,6 +30,7 @@ class Item:
         label: 0..1, NaN if unknown.
         group: which object it shows, if an index says.
         plane: its number in a folder of cubes, one a band.
+        redshifts: z_lens and z_source of an index, NaN where it has none; they win over the header.
     """
 
     file: str
@@ -41,6 +42,7 @@ class Item:
     label: float = float("nan")
     group: str | None = None
     plane: int | None = None
+    redshifts: tuple[float, float] = (math.nan, math.nan)
 
 
 def gather(
@@ -107,9 +109,11 @@ def _of_index(path: Path, labelled: bool) -> Iterator[Item]:
     names, files = catalog.table["filepath"].tolist(), catalog.paths
     surveys, groups = catalog.text("survey"), catalog.text("group")
     columns = (catalog.column("pixel_scale_arcsec"), catalog.column("pixel_scale_y_arcsec"), catalog.labels)
+    redshifts = np.stack([catalog.column("z_lens"), catalog.column("z_source")], 1).tolist()
     for i, (scale, scale_y, label) in enumerate(zip(*columns, strict=True)):
         x, y = (float(s) if np.isfinite(s) else None for s in (scale, scale_y))
-        yield Item(str(names[i]), files[i], surveys[i], x, y, x is not None, float(label), groups[i])
+        where, scales = (str(names[i]), files[i], surveys[i]), (x, y, x is not None)
+        yield Item(*where, *scales, float(label), groups[i], redshifts=tuple(redshifts[i]))
 
 
 def _with_defaults(item: Item, survey: str | None, pixel_scale: float | None) -> Item:
@@ -126,6 +130,8 @@ def read_item(item: Item) -> Cutout:
     cutout = read_cutout(item.path, maps=()) if item.plane is None else read_plane(item.path, item.plane)
     if item.pixel_scale is not None and (item.from_index or cutout.pixel_scale is None):
         cutout = replace(cutout, pixel_scale=item.pixel_scale, pixel_scale_y=item.pixel_scale_y)
+    named = zip(("z_lens", "z_source"), item.redshifts, strict=True)
+    cutout.meta.update({name: value for name, value in named if math.isfinite(value)})
     header = (cutout.survey or "").lower()
     known = header if header in survey_names() else None  # a survey without a preset says nothing to us
     return with_survey(replace(cutout, survey=known), known or item.survey)

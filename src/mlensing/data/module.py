@@ -1,7 +1,8 @@
 """Batches of the prepared splits, for Lightning or for a plain loop.
 
 A batch is a dict: ``image`` [B, C, S, S] raw (not stretched, not augmented), ``label`` [B], ``composite`` [B] bool,
-``dx``, ``dy`` [B] arcsec/px. Rows without a label are left out, and counted aloud.
+``dx``, ``dy`` [B] arcsec/px, and, if asked for, the maps ``kappa``, ``psi`` [B, S, S], ``alpha`` [B, 2, S, S], NaN
+where there is none. Rows without a label are left out, and counted aloud.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ class CachedSplit(Dataset[Batch]):
     ) -> None:
         self.catalog = Catalog.read(csv_path)
         self.cache = Cache.open(self.catalog, settings, cache_dir)
-        self.size = size
+        self.size, self.with_maps = size, settings.maps is not None
         labelled = ~np.isnan(self.cache.label)
         self.rows = np.flatnonzero(labelled | keep_unlabelled)
         self.unlabelled = int((~labelled).sum())
@@ -83,6 +84,7 @@ class CachedSplit(Dataset[Batch]):
             "composite": cache.composite[rows],
             "dx": cache.dx[rows],
             "dy": cache.dy[rows],
+            **(cache.read_maps(rows, self.size) if self.with_maps else {}),
         }
         return {name: torch.from_numpy(values) for name, values in columns.items()}
 
@@ -118,9 +120,11 @@ class LensDataModule(LightningDataModule):
         num_workers: reading processes; none are needed, as the cache is fast.
         seed: of the order of training images.
         cache_dir: where to keep the caches; beside each index without it.
+        maps: read the maps too, those named KAPPA being kappa (``dimensionless``) or surface density (``physical``).
 
     Raises:
         ConfigError: a split that is not there.
+        CatalogError: maps are wanted, and no lens of the training split has any.
     """
 
     def __init__(
@@ -136,11 +140,12 @@ class LensDataModule(LightningDataModule):
         num_workers: int = 0,
         seed: int = 42,
         cache_dir: str | Path | None = None,
+        maps: Literal["dimensionless", "physical"] | None = None,
     ) -> None:
         super().__init__()
         self.data_dir, self.input_size, self.margin = Path(data_dir), input_size, margin
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
-        self.settings = CacheSettings(tuple(bands), input_size + 2 * margin, survey, scale_range)
+        self.settings = CacheSettings(tuple(bands), input_size + 2 * margin, survey, scale_range, maps)
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.splits: dict[str, CachedSplit] = {}
 
@@ -162,6 +167,8 @@ class LensDataModule(LightningDataModule):
             path = self.index_of(name)
             self.splits[name] = CachedSplit(path, self.settings, size=size, cache_dir=cache_dir)
             _tell_unlabelled(path, self.splits[name].unlabelled)
+            if self.settings.maps and name == "train":
+                _require_maps(self.splits[name], path)
         return self.splits[name]
 
     def prepare_data(self) -> None:
@@ -256,6 +263,14 @@ class LensDataModule(LightningDataModule):
             "input_size": self.input_size,
             **{key: summary[key] for key in ("bands", "pixel_scale", "prevalence", "training_hash")},
         }
+
+
+def _require_maps(split: CachedSplit, path: Path) -> None:
+    lenses = split.rows[split.labels >= 0.5]
+    middle = split.cache.maps.shape[-1] // 2
+    if not np.isfinite(split.cache.maps[lenses, 0, middle, middle]).any():
+        problem = "the loss needs maps, and no lens has the HDU KAPPA"
+        raise CatalogError(path, problem, "Give simulated images with maps, or take the terms of maps out of the loss.")
 
 
 @rank_zero_only

@@ -20,6 +20,7 @@ from mlensing.evaluation.curves import LENS, Array
 
 EPSILON = 1e-6
 """Added to a variance before it is inverted."""
+NONE = float("nan")
 CALIBRATED = ("calibrated_mean", "stacked")
 """Rules that calibrate each member before they combine."""
 
@@ -33,6 +34,46 @@ def inverse_variance(logit: ArrayLike, variance: ArrayLike) -> Array:
     """
     weight = 1.0 / (np.asarray(variance, float) + EPSILON)
     return np.asarray((weight * np.asarray(logit, float)).sum(0) / weight.sum(0))
+
+
+def physics_weights(variance: ArrayLike, physics: ArrayLike, temperature: float) -> Array:
+    """Weights [M, N]: ``exp(-physics_loss / temperature) / (variance + 1e-6)`` among members with maps.
+
+    The factor is normalised among these: together they keep the weight that their variances give them, and what they
+    share out is that. A member without maps (NaN) keeps its own, for no residual is not a perfect one; and where only
+    one has maps the factor changes nothing.
+
+    Arguments:
+        variance: [M, N].
+        physics: [M, N], mean squared Poisson residual of each member's maps.
+        temperature: of the factor.
+
+    Example:
+        >>> nan = float("nan")
+        >>> physics_weights([[1.0], [1.0], [1.0]], [[0.0], [9.0], [nan]], 0.1).round(3).ravel().tolist()
+        [2.0, 0.0, 1.0]
+    """
+    weight, loss = 1.0 / (np.asarray(variance, float) + EPSILON), np.asarray(physics, float)
+    takes_part = np.isfinite(loss)
+    least = np.where(takes_part, loss, np.inf).min(0, initial=np.inf)
+    factor = np.exp(-np.where(takes_part, loss - np.where(np.isfinite(least), least, 0.0), 0.0) / temperature)
+    before, after = ((takes_part * part).sum(0) for part in (weight, weight * factor))
+    kept = np.divide(before, after, out=np.ones_like(before), where=after > 0)
+    return np.asarray(np.where(takes_part, weight * factor * kept, weight))
+
+
+def consistency(physics: ArrayLike, temperature: float) -> Array:
+    """How well maps keep lap psi = 2 kappa, from 0 to 1: the mean over members with maps of exp(-loss / temperature).
+
+    Example:
+        >>> consistency([[0.0, float("nan")], [float("nan"), float("nan")]], 0.01).tolist()
+        [1.0, nan]
+    """
+    score = np.exp(-np.asarray(physics, float) / temperature)
+    known = np.isfinite(score)
+    count = known.sum(0)
+    total = np.where(known, score, 0.0).sum(0)
+    return np.asarray(np.divide(total, count, out=np.full(count.shape, NONE), where=count > 0))
 
 
 def fit_stack(logit: ArrayLike, labels: ArrayLike) -> tuple[float, ...]:
@@ -66,14 +107,18 @@ def members_log_odds(logit: ArrayLike, calibrations: Sequence[Calibration]) -> A
     return np.stack([calibrate(row, calibration) for row, calibration in pairs])
 
 
-def combine(logit: ArrayLike, variance: ArrayLike, rule: str, weights: Sequence[float] = ()) -> Array:
+def combine(
+    logit: ArrayLike, variance: ArrayLike, rule: str, weights: Sequence[float] = (), *, physics: ArrayLike = NONE,
+    temperature: float = 1.0,
+) -> Array:  # fmt: skip
     """Fused logit [N] by a rule, before the calibration of the whole.
 
     Arguments:
         logit: [M, N]; calibrated for the rules ``CALIBRATED``.
         variance: [M, N], of the logit under dropout.
-        rule: ``mean``, ``inverse_variance``, ``calibrated_mean`` or ``stacked``.
+        rule: one of ``RULES``.
         weights: of the members and the bias, of ``stacked``.
+        physics, temperature: as for ``physics_weights``, of ``physics``; NaN where a member has no maps.
 
     Raises:
         ConfigError: an unknown rule.
@@ -83,34 +128,44 @@ def combine(logit: ArrayLike, variance: ArrayLike, rule: str, weights: Sequence[
         return np.asarray(z.mean(0))
     if rule == "inverse_variance":
         return inverse_variance(z, variance)
+    if rule == "physics":
+        share = physics_weights(variance, np.broadcast_to(physics, z.shape), temperature)
+        return np.asarray((share * z).sum(0) / share.sum(0))
     if rule == "stacked":
         return np.asarray(np.tensordot(weights[:-1], z, 1) + weights[-1])
     raise ConfigError("rule", f"unknown rule {rule!r}", f"Known: {', '.join(RULES)}.")
 
 
-RULES = ("mean", "inverse_variance", "calibrated_mean", "stacked")
+RULES = ("mean", "inverse_variance", "physics", "calibrated_mean", "stacked")
 
 
 def fit_fusion(
-    rule: str, logit: ArrayLike, variance: ArrayLike, labels: ArrayLike, calibrations: Sequence[Calibration]
-) -> Fusion:
+    rule: str, logit: ArrayLike, variance: ArrayLike, labels: ArrayLike, calibrations: Sequence[Calibration],
+    physics: ArrayLike = NONE,
+) -> Fusion:  # fmt: skip
     """A rule with its weights, and the calibration of what it fuses, from labelled scores.
 
     Arguments:
         logit, variance: [M, N] of the members.
         labels: [N], NaN = unlabelled.
         calibrations: of the members.
+        physics: [M, N] residuals of the members' maps; the temperature is the median of those of lenses.
     """
     z = members_log_odds(logit, calibrations) if rule in CALIBRATED else np.asarray(logit, float)
     weights = fit_stack(z, labels) if rule == "stacked" else ()
-    whole = fit_calibration("beta", combine(z, variance, rule, weights), labels)
-    return Fusion(rule=rule, weights=weights, calibration=whole)
+    loss = np.broadcast_to(physics, z.shape)[:, np.asarray(labels, float) >= LENS]
+    loss = loss[np.isfinite(loss) & (loss > 0)]
+    temperature = float(np.median(loss)) if loss.size else Fusion().temperature
+    fused = combine(z, variance, rule, weights, physics=physics, temperature=temperature)
+    whole = fit_calibration("beta", fused, labels)
+    return Fusion(rule=rule, weights=weights, calibration=whole, temperature=temperature)
 
 
 def fuse(
-    fusion: Fusion, logit: ArrayLike, variance: ArrayLike, calibrations: Sequence[Calibration]
-) -> tuple[Array, Array]:
-    """Log-odds [N] and their deviation [N].
+    fusion: Fusion, logit: ArrayLike, variance: ArrayLike, calibrations: Sequence[Calibration],
+    physics: ArrayLike = NONE,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Log-odds [N] and their deviation [N]; ``physics`` [M, N] as for ``physics_weights``.
 
     The deviation is of the members about their mean and of each under dropout, together (law of total variance), as
     log-odds of the whole.
@@ -125,7 +180,7 @@ def fuse(
         pairs = zip(z, calibrations, strict=True)
         v = v * np.stack([calibration_slope(row, calibration) for row, calibration in pairs]) ** 2
         z = members_log_odds(z, calibrations)
-    fused = combine(z, v, fusion.rule, fusion.weights)
+    fused = combine(z, v, fusion.rule, fusion.weights, physics=physics, temperature=fusion.temperature)
     spread = np.sqrt(v.mean(0) + z.var(0))
     return calibrate(fused, fusion.calibration), spread * calibration_slope(fused, fusion.calibration)
 

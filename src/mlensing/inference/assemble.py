@@ -63,7 +63,7 @@ def assemble(
         mixture: or a sky to simulate them from, such as ``configs/release_sky.yaml``; another sky than any training's.
         num_samples: simulated images, rounded up to whole blocks of 64.
         calibration: of each member: temperature, beta or isotonic.
-        rule: mean, inverse_variance, calibrated_mean or stacked; None chooses.
+        rule: mean, inverse_variance, physics (of members with maps), calibrated_mean or stacked; None chooses.
         keep_all: take every member and choose the rule only.
         survey: preset of files whose header and row name none.
         device: auto, cpu or cuda.
@@ -86,7 +86,8 @@ def assemble(
     named = dict(zip(keys, calibrated(found, seen, calibration), strict=True))
     maps = {key: checkpoint.contract.calibration for key, checkpoint in named.items()}
     scores, rules = seen.scores, (rule,) if rule else RULES
-    chosen = select(scores.logit, scores.variance, seen.label, maps, rules=rules, keep_all=keep_all, seed=seed)
+    options: dict[str, Any] = {"rules": rules, "keep_all": keep_all, "seed": seed, "physics": scores.physics}
+    chosen = select(scores.logit, scores.variance, seen.label, maps, **options)
     record = {**chosen.record, "provenance": provenance("ensemble", settings, seed)}
     save_ensemble(output_dir, {key: named[key] for key in chosen.keys}, chosen.fusion, record)
     return chosen
@@ -113,7 +114,7 @@ def split_validation(ensemble: Ensemble, data_dir: str | Path, survey: str | Non
     Raises:
         CatalogError: not one of its images can be scored.
     """
-    items, _, scores = score_split(Predictor(ensemble), data_dir, survey=survey)
+    items, _, scores = score_split(Predictor(ensemble), data_dir, survey=survey, maps=True)
     return Validation(scores, np.array([item.label for item in items], float), [m.domain for m in ensemble.members])
 
 
@@ -164,7 +165,8 @@ def simulated_validation(
         chosen = torch.rand(BLOCK, generator=generator) < mixture.composites
         colour = compose(block["image"], block, generator) if bool(chosen.any()) else block["image"]
         image = torch.where(chosen[:, None, None, None], colour, block["image"])
-        scores.append([member.score(image, chosen) for member in ensemble.members])
+        spacing = torch.stack([block["dx"], block["dx"]], 1)
+        scores.append([member.score(image, chosen, maps=spacing) for member in ensemble.members])
         labels.append(block["label"].double().numpy())
         kinds.append(chosen)
     every = [MemberScores(*map(torch.cat, zip(*parts, strict=True))) for parts in zip(*scores, strict=True)]

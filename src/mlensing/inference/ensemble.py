@@ -56,11 +56,12 @@ class _Folder(BaseModel):
 
 
 class EnsembleScores(NamedTuple):
-    """Of a batch, by member: logit, variance, and distance from its training's images [M, B]."""
+    """Of a batch, by member: logit, variance, distance from its training's images, residual of its maps [M, B]."""
 
     logit: NDArray[np.float64]
     variance: NDArray[np.float64]
     unlike: NDArray[np.float64]
+    physics: NDArray[np.float64]
 
 
 class Ensemble:
@@ -116,16 +117,17 @@ class Ensemble:
         return cls([_member(key, checkpoint, device, backend) for key, checkpoint in pairs])
 
     def score(
-        self, image: Tensor, composite: Tensor, *, views: Views = 1, dropout: Dropout | None = None
-    ) -> EnsembleScores:
-        """Raw pixels [B, C, S, S] and whether each is a composite [B] -> scores of every member."""
-        return stacked([member.score(image, composite, views=views, dropout=dropout) for member in self.members])
+        self, image: Tensor, composite: Tensor, *, views: Views = 1, dropout: Dropout | None = None,
+        maps: Tensor | None = None,
+    ) -> EnsembleScores:  # fmt: skip
+        """Raw pixels [B, C, S, S] and whether each is a composite [B] -> scores of every member (``Member.score``)."""
+        options: dict[str, Any] = {"views": views, "dropout": dropout, "maps": maps}
+        return stacked([member.score(image, composite, **options) for member in self.members])
 
     def fused(self, scores: EnsembleScores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Log-odds [B] at the prevalence of the contract, and their deviation [B]."""
-        return fuse(
-            self.fusion, scores.logit, scores.variance, [member.contract.calibration for member in self.members]
-        )
+        own = [member.contract.calibration for member in self.members]
+        return fuse(self.fusion, scores.logit, scores.variance, own, scores.physics)
 
     def log_odds(self, scores: EnsembleScores) -> NDArray[np.float64]:
         """Each member's own calibrated log-odds [M, B]."""
@@ -148,7 +150,7 @@ def shared_contract(contracts: Sequence[ModelContract], keys: Sequence[str]) -> 
     """
     first = contracts[0]
     for key, contract in zip(keys, contracts, strict=True):
-        for name in ("bands", "input_size", "task"):
+        for name in ("bands", "input_size"):
             if getattr(contract, name) != getattr(first, name):
                 problem = f"{key} takes {name} {getattr(contract, name)}, {keys[0]} {getattr(first, name)}"
                 raise ContractError("ensemble", problem, "Put together finders that take the same pixels.")

@@ -93,15 +93,18 @@ def score_split(
     batch_size: int = 64,
     prevalence: float | None = None,
     views: Views = 1,
+    maps: bool = False,
 ) -> tuple[list[Item], pd.DataFrame, EnsembleScores]:
     """The images of a labelled split in the order of its index, their table, and each member's scores [M, N].
+
+    With ``maps`` the residuals of the members' maps are among these.
 
     Raises:
         ConfigError: no index there.
         CatalogError: an index that cannot be used, or without labels, or not one image that can be scored.
     """
     items = list(gather([index_of(Path(data_dir))], survey=survey, labelled=True))
-    table, scores = predictor.score_items(items, batch_size, prevalence=prevalence, views=views)
+    table, scores = predictor.score_items(items, batch_size, prevalence=prevalence, views=views, maps=maps)
     if (table["status"] != "ok").all():
         problem = f"not one of {len(table)} images can be scored; the first: {table['status'].iloc[0].rstrip('.')}"
         raise CatalogError(data_dir, problem, "Repair the files, or correct the index.")

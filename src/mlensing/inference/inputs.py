@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +17,21 @@ from mlensing.errors import ContractError
 
 @dataclass(frozen=True)
 class Pixels:
-    """An image as the network takes it: raw values [band, y, x], and whether they are 8-bit colour."""
+    """An image as the network takes it: raw values [band, y, x], and whether they are 8-bit colour.
+
+    ``spacing`` is dx, dy [arcsec/px] and ``redshifts`` z_lens, z_source; NaN where they are not known.
+    """
 
     image: Tensor
     composite: bool
+    spacing: tuple[float, float] = (math.nan, math.nan)
+    redshifts: tuple[float, float] = (math.nan, math.nan)
+
+
+def stacked_pixels(pixels: Sequence[Pixels]) -> tuple[Tensor, Tensor, Tensor]:
+    """Images [B, C, y, x], which of them are composites [B], and their spacing [B, 2]."""
+    composite = torch.tensor([p.composite for p in pixels])
+    return torch.stack([p.image for p in pixels]), composite, torch.tensor([p.spacing for p in pixels])
 
 
 def fit_to(cutout: Cutout, contract: ModelContract, *, where: object, resample: bool = True) -> Pixels:
@@ -36,4 +49,5 @@ def fit_to(cutout: Cutout, contract: ModelContract, *, where: object, resample: 
         raise ContractError(where, problem, "Allow resampling (resample=True).")
     framed = frame(cutout, contract.input_size, contract.pixel_scale if resample else None)
     image = torch.from_numpy(np.ascontiguousarray(framed.image, dtype=np.float32))
-    return Pixels(image, cutout.representation == "composite")
+    redshifts = float(cutout.meta.get("z_lens", math.nan)), float(cutout.meta.get("z_source", math.nan))
+    return Pixels(image, cutout.representation == "composite", framed.scales or (math.nan, math.nan), redshifts)

@@ -17,6 +17,7 @@ from mlensing.errors import ConfigError
 from mlensing.inference.dropout import full_dropout, head_dropout
 from mlensing.models import classifier
 from mlensing.models.domain import Domain
+from mlensing.models.maps import inconsistency, predict_maps
 
 Views = Literal[1, 8]
 
@@ -33,7 +34,8 @@ class MemberScores(NamedTuple):
     """Of a batch: logit [B] without the shift of the class weights, its variance [B], the features [B, F].
 
     ``unlike`` [B] is the distance from the training's images over its limit (``models.domain``), NaN if unknown;
-    ``statistics`` [B, K] is what it is computed from.
+    ``statistics`` [B, K] is what it is computed from. ``physics`` [B] is the mean squared Poisson residual of its maps,
+    NaN without any.
     """
 
     logit: Tensor
@@ -41,6 +43,7 @@ class MemberScores(NamedTuple):
     features: Tensor
     unlike: Tensor
     statistics: Tensor
+    physics: Tensor
 
 
 def dihedral(image: Tensor) -> Iterator[Tensor]:
@@ -75,25 +78,59 @@ class Member:
 
     @torch.inference_mode()
     def score(
-        self, image: Tensor, composite: Tensor, *, views: Views = 1, dropout: Dropout | None = None
-    ) -> MemberScores:
+        self, image: Tensor, composite: Tensor, *, views: Views = 1, dropout: Dropout | None = None,
+        maps: Tensor | None = None,
+    ) -> MemberScores:  # fmt: skip
         """Raw pixels [B, C, S, S] and whether each is a composite [B] -> scores.
 
         With ``views=8`` the features are averaged over the flips and quarter turns, which for a linear head
-        is the mean logit, at eight times the cost.
+        is the mean logit, at eight times the cost. ``maps`` [B, 2], the spacing dx, dy [arcsec/px], asks for
+        ``physics`` too, of a member with a map head.
         """
         pixels = self.normaliser(image.to(self.device), composite.to(self.device))
         net, turned = classifier(self.net), islice(dihedral(pixels), views)
-        features = torch.stack([net.features(_channels_last(view)) for view in turned]).mean(dim=0)
+        physics = pixels.new_full((len(pixels),), torch.nan)
+        if maps is None or not self.has_maps:
+            seen = [net.features(_channels_last(view)) for view in turned]
+        else:
+            found, features = self._mapped(next(turned), maps)
+            physics = inconsistency(found, *_spacing(maps, self.device))
+            seen = [features, *(net.features(_channels_last(view)) for view in turned)]
+        features = torch.stack(seen).mean(dim=0)
         logit, variance = head_dropout(features, net.head, net.dropout)
         if dropout is not None and dropout.kind == "full":
             draws = full_dropout(self.net, _channels_last(pixels), passes=dropout.passes)
             variance = draws.var(dim=0)
-        found = image_statistics(pixels)
+        statistics = image_statistics(pixels)
         unlike = torch.full_like(logit, torch.nan)
         if self.domain is not None:
-            unlike = self.domain.distance(found, composite.to(self.device))
-        return MemberScores(logit - self.contract.logit_shift, variance, features, unlike, found)
+            unlike = self.domain.distance(statistics, composite.to(self.device))
+        return MemberScores(logit - self.contract.logit_shift, variance, features, unlike, statistics, physics)
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether it predicts kappa and psi; a network that onnxruntime runs does not."""
+        return self.contract.task == "maps" and hasattr(self.net, "maps")
+
+    @torch.inference_mode()
+    def maps(self, image: Tensor, composite: Tensor, spacing: Tensor) -> dict[str, Tensor]:
+        """Maps of raw pixels [B, C, S, S]: those of ``models.maps.MapHead``, [B, S, S].
+
+        Arguments:
+            image, composite: as ``score``.
+            spacing: [B, 2] dx, dy [arcsec/px]; where it is NaN psi is in square pixels.
+        """
+        return self._mapped(self.normaliser(image.to(self.device), composite.to(self.device)), spacing)[0]
+
+    def _mapped(self, pixels: Tensor, spacing: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        dx, dy = _spacing(spacing, self.device)
+        return predict_maps(self.net, _channels_last(pixels), dx=dx, dy=dy)
+
+
+def _spacing(spacing: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """dx and dy [B]; a pixel where they are not known: neither kappa nor the residual has a unit."""
+    dx, dy = spacing.to(device).float().nan_to_num(1.0).unbind(1)
+    return dx, dy
 
 
 def _channels_last(image: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ def evaluate_paper(
     seen = split_validation(ensemble, validation, survey)
     fitted = calibrated(found, seen, calibration)
     maps = {key: checkpoint.contract.calibration for key, checkpoint in zip(keys, fitted, strict=True)}
-    chosen = select(seen.scores.logit, seen.scores.variance, seen.label, maps, seed=seed)
+    chosen = select(*seen.scores[:2], seen.label, maps, seed=seed, physics=seen.scores.physics)
     test = _known(split_validation(ensemble, index, survey), data_dir)
     paper = _scores(chosen, maps, test)
     seeds_rule = _seeds_fusion(maps, seen, test)
@@ -138,9 +138,10 @@ def _scores(chosen: Selection, maps: Mapping[str, Calibration], test: Validation
     """Calibrated log-odds of all members and of those chosen together."""
     keys, scores = list(maps), test.scores
     rows = [keys.index(key) for key in chosen.keys]
-    odds, _ = fuse(chosen.fusion, scores.logit[rows], scores.variance[rows], [maps[key] for key in chosen.keys])
+    logit, variance, physics = (part[rows] for part in (scores.logit, scores.variance, scores.physics))
+    odds, _ = fuse(chosen.fusion, logit, variance, [maps[key] for key in chosen.keys], physics)
     own = members_log_odds(scores.logit, list(maps.values()))
-    return Paper(test.label, dict(zip(keys, own, strict=True)), odds, scores.logit[rows].mean(0))
+    return Paper(test.label, dict(zip(keys, own, strict=True)), odds, logit.mean(0))
 
 
 def _seeds_fusion(maps: Mapping[str, Calibration], seen: Validation, test: Validation) -> Array:

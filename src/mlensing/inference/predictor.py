@@ -14,20 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
 
 from mlensing.contract import ModelContract
 from mlensing.data.gather import Item, gather, read_item
 from mlensing.errors import ConfigError, ContractError, MLensingError
 from mlensing.evaluation.calibration import shift_prevalence, sigmoid
 from mlensing.evaluation.curves import LENS
+from mlensing.evaluation.fusion import consistency
 from mlensing.inference.backend import Backend
 from mlensing.inference.ensemble import RELEASED, Ensemble, EnsembleScores
-from mlensing.inference.inputs import Pixels, fit_to
+from mlensing.inference.inputs import Pixels, fit_to, stacked_pixels
+from mlensing.inference.lenses import lens_columns, mappers
 from mlensing.inference.member import Dropout, Views
 from mlensing.inference.order import MOST, nearer_order
 
@@ -78,6 +78,8 @@ class Predictor:
         views: Views = 1,
         dropout: Dropout | None = None,
         members: bool = False,
+        maps: bool = False,
+        accept: float = 0.5,
     ) -> pd.DataFrame:
         """Score files, folders and index CSVs, mixed.
 
@@ -91,19 +93,32 @@ class Predictor:
             views: 8 averages over flips and quarter turns, at eight times the cost.
             dropout: how each member's deviation is found; None drops before the head, in closed form.
             members: add a column ``logit_KEY`` for each member: what it says by itself.
+            maps: add ``consistency``, how well predicted maps keep lap psi = 2 kappa, and for accepted images the
+                columns of ``inference.lenses``; NaN for others.
+            accept: probability from which an image is accepted.
 
         Returns:
-            columns ``COLUMNS``; status is ``ok``, or why the scores are NaN.
+            columns ``COLUMNS``, and those asked for before the last; status is ``ok``, or why the scores are NaN.
 
         Raises:
             CatalogError, ImageError, SurveyError, ConfigError: an input or setting that is wrong as a whole.
             ContractError: not one image has the bands or the kind of pixels that the network takes.
         """
+        if maps:
+            mappers(self.ensemble.members)  # none is a mistake of the call
         items = gather(inputs, survey=survey, pixel_scale=pixel_scale)
-        table, scores = self.score_items(items, batch_size, resample, prevalence, views, dropout)
+        table, scores = self.score_items(items, batch_size, resample, prevalence, views, dropout, maps)
+        more: dict[str, NDArray[np.float64]] = {}
         if members:
-            for member, row in zip(self.ensemble.members, self.log_odds(scores, prevalence), strict=True):
-                table.insert(len(table.columns) - 1, f"logit_{member.key}", row)
+            odds = self.log_odds(scores, prevalence)
+            more |= {f"logit_{m.key}": row for m, row in zip(self.ensemble.members, odds, strict=True)}
+        if maps:
+            more["consistency"] = consistency(scores.physics, self.ensemble.fusion.temperature)
+            accepted = np.flatnonzero(table["probability"].to_numpy() >= accept)
+            again = self._batches([items[row] for row in accepted], batch_size, resample)
+            more |= lens_columns(mappers(self.ensemble.members), again, accepted, len(items))
+        for name, column in more.items():
+            table.insert(len(table.columns) - 1, name, column)
         return table
 
     def nonlens_logits(
@@ -132,6 +147,7 @@ class Predictor:
         prevalence: float | None = None,
         views: Views = 1,
         dropout: Dropout | None = None,
+        maps: bool = False,
     ) -> tuple[pd.DataFrame, EnsembleScores]:
         """The table of ``predict`` for images that are listed already, and each member's scores [M, N] behind it."""
         _check(batch_size, prevalence, views)
@@ -140,7 +156,7 @@ class Predictor:
         first: list[Pixels] = []
         for batch in self._batches(items, batch_size, resample):
             good = [b for b in batch if isinstance(b, Pixels)]
-            columns += [self._scores(good, views, dropout)] if good else []
+            columns += [self._scores(good, views, dropout, maps)] if good else []
             first += good[: MOST - len(first)]
             failures += [None if isinstance(b, Pixels) else b for b in batch]
         misfits = [failure for failure in failures if isinstance(failure, ContractError)]
@@ -150,12 +166,14 @@ class Predictor:
         scores = _spread(columns, [failure is None for failure in failures], len(self.ensemble.members))
         return self._table([item.file for item in items], scores, failures, prevalence), scores
 
-    def _scores(self, good: list[Pixels], views: Views, dropout: Dropout | None) -> EnsembleScores:
-        return self.ensemble.score(*_stacked(good), views=views, dropout=dropout)
+    def _scores(self, good: list[Pixels], views: Views, dropout: Dropout | None, maps: bool) -> EnsembleScores:
+        image, composite, spacing = stacked_pixels(good)
+        wanted = spacing if maps or self.ensemble.fusion.rule == "physics" else None
+        return self.ensemble.score(image, composite, views=views, dropout=dropout, maps=wanted)
 
     def doubt_order(self, first: list[Pixels]) -> None:
         """Warn if the first images look as if their bands came in another order."""
-        order = nearer_order(self.ensemble.members, *_stacked(first)) if first else None
+        order = nearer_order(self.ensemble.members, *stacked_pixels(first)[:2]) if first else None
         if order is not None:
             bands = self.contract.bands
             looks = ", ".join(bands[order.index(place)] for place in range(len(bands)))
@@ -211,11 +229,6 @@ def _load(item: Item, contract: ModelContract, resample: bool) -> Pixels | Excep
             return fit_to(read_item(item), contract, where=item.file, resample=resample)
     except (MLensingError, OSError, ValueError) as error:
         return error
-
-
-def _stacked(pixels: Sequence[Pixels]) -> tuple[Tensor, Tensor]:
-    """Images [B, C, y, x], and which of them are composites [B]."""
-    return torch.stack([p.image for p in pixels]), torch.tensor([p.composite for p in pixels])
 
 
 def _status(failure: Exception | None) -> str:

@@ -48,6 +48,7 @@ def select(
     rules: Sequence[str] = RULES,
     keep_all: bool = False,
     seed: int = 0,
+    physics: ArrayLike = float("nan"),
 ) -> Selection:
     """Members and rule with the smallest cross-validated log loss.
 
@@ -62,9 +63,10 @@ def select(
         rules: to choose from.
         keep_all: take every member, and choose the rule only.
         seed: of the folds.
+        physics: [M, N] residuals of the members' maps, NaN where one has none; fewer than two leave ``physics`` out.
 
     Raises:
-        ConfigError: fewer lenses or non-lenses than folds.
+        ConfigError: fewer lenses or non-lenses than folds, or the rule ``physics`` alone without two that have maps.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -76,46 +78,63 @@ def select(
     """
     y = np.asarray(labels, float)
     known = np.isfinite(y) & np.isfinite(np.asarray(logit, float)).all(0)
-    z, v, y = np.asarray(logit, float)[:, known], np.asarray(variance, float)[:, known], y[known]
+    every = (logit, variance, np.broadcast_to(physics, np.shape(logit)))
+    (z, v, loss), y = (np.asarray(part, float)[:, known] for part in every), y[known]
     smallest = min(int((y >= LENS).sum()), int((y < LENS).sum()))
     if smallest < FOLDS:
         problem = f"{smallest} images of one class, expected {FOLDS} or more of each"
         raise ConfigError("selection", problem, "Give more labelled validation images.")
     folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(z.T, y >= LENS))
     keys, maps = tuple(calibrations), list(calibrations.values())
-    found = [c for rule in rules for c in _paths(z, v, y, maps, rule, folds, keep_all)]
+    found = [c for rule in _fitting(rules, loss) for c in _paths((z, v, loss), y, maps, rule, folds, keep_all)]
     best = min(found, key=lambda c: float(c.loss.mean()))
     chosen = min((c for c in found if _as_good(c, best)), key=lambda c: (RULES.index(c.rule), len(c.members)))
     rows = list(chosen.members)
-    fusion = fit_fusion(chosen.rule, z[rows], v[rows], y, [maps[row] for row in rows])
+    fusion = fit_fusion(chosen.rule, z[rows], v[rows], y, [maps[row] for row in rows], loss[rows])
     record = _record(found, best, chosen, keys, members_log_odds(z, maps), y)
     return Selection(tuple(keys[row] for row in rows), fusion, record)
 
 
+def _fitting(rules: Sequence[str], physics: Array) -> list[str]:
+    """The rules that these members can follow: a factor of one alone, or of none, would change nothing."""
+    enough = int(np.isfinite(physics).all(1).sum()) >= 2
+    if not enough and list(rules) == ["physics"]:
+        problem = "the rule physics needs two members that predict maps"
+        raise ConfigError("rule", problem, "Train some with `loss: {bce: 1.0, kappa: 1.0, poisson: 0.1}`.")
+    return [rule for rule in rules if enough or rule != "physics"]
+
+
+Scores = tuple[Array, Array, Array]
+"""Logits, variances and residuals of maps [M, N]."""
+
+
 def _paths(
-    z: Array, v: Array, y: Array, maps: list[Calibration], rule: str, folds: list[Any], keep_all: bool
+    scores: Scores, y: Array, maps: list[Calibration], rule: str, folds: list[Any], keep_all: bool
 ) -> Iterator[Candidate]:
     """The candidates of one rule: greedily grown, or everybody at once."""
+    everybody = tuple(range(len(scores[0])))
     if keep_all:
-        yield _judge(z, v, y, maps, rule, folds, tuple(range(len(z))))
+        yield _judge(scores, y, maps, rule, folds, everybody)
         return
     taken: tuple[int, ...] = ()
-    while len(taken) < len(z):
-        grown = [(*taken, row) for row in range(len(z)) if row not in taken]
-        tried = [_judge(z, v, y, maps, rule, folds, members) for members in grown]
+    while len(taken) < len(everybody):
+        grown = [(*taken, row) for row in everybody if row not in taken]
+        tried = [_judge(scores, y, maps, rule, folds, members) for members in grown]
         best = min(tried, key=lambda c: float(c.loss.mean()))
         taken = best.members
         yield best
 
 
 def _judge(
-    z: Array, v: Array, y: Array, maps: list[Calibration], rule: str, folds: list[Any], members: tuple[int, ...]
+    scores: Scores, y: Array, maps: list[Calibration], rule: str, folds: list[Any], members: tuple[int, ...]
 ) -> Candidate:
     rows, odds = list(members), np.empty(y.size)
     own = [maps[row] for row in rows]
     for fitted, judged in folds:
-        fusion = fit_fusion(rule, z[np.ix_(rows, fitted)], v[np.ix_(rows, fitted)], y[fitted], own)
-        odds[judged] = fuse(fusion, z[np.ix_(rows, judged)], v[np.ix_(rows, judged)], own)[0]
+        z, v, loss = (part[np.ix_(rows, fitted)] for part in scores)
+        fusion = fit_fusion(rule, z, v, y[fitted], own, loss)
+        z, v, loss = (part[np.ix_(rows, judged)] for part in scores)
+        odds[judged] = fuse(fusion, z, v, own, loss)[0]
     odds = odds.clip(-SURE, SURE)
     return Candidate(members, rule, np.asarray(np.logaddexp(0, odds) - y * odds), odds)
 

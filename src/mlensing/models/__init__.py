@@ -1,7 +1,9 @@
 """Architectures: functions ``f(contract, *, options) -> nn.Module`` in one dict.
 
 Every module gives ``forward(image [B, bands, H, W]) -> logit [B]``, ``features(image) -> [B, F]``,
-``head`` (a ``nn.Linear`` F -> 1) and ``dropout``, the probability of dropping a feature before the head.
+``head`` (a ``nn.Linear`` F -> 1) and ``dropout``, the probability of dropping a feature before the head;
+``encode(image) -> features, grid [B, channels, h, w]`` and ``channels``, for whoever asks where in the image.
+With the contract's task ``maps`` it carries ``maps``, a head that predicts kappa and psi (``models.maps``).
 To add one: write the function, add a line to ``MODELS``; ``tests/models/test_conformance.py`` finds it.
 """
 
@@ -17,6 +19,7 @@ from mlensing.contract import ModelContract
 from mlensing.errors import ConfigError
 from mlensing.models.foundation import dinov2, zoobot
 from mlensing.models.light_transformer import light_transformer
+from mlensing.models.maps import MapHead
 from mlensing.models.resnet import resnet10, resnet18, resnet34
 from mlensing.models.vit import vit_b16, vit_s16
 
@@ -36,6 +39,7 @@ class Classifier(Protocol):
     """What training and inference use of a network, beyond ``nn.Module``."""
 
     dropout: float
+    channels: int
 
     @property
     def head(self) -> nn.Linear:
@@ -44,13 +48,16 @@ class Classifier(Protocol):
     def features(self, x: Tensor) -> Tensor:
         """Image [B, bands, H, W] -> features [B, F]."""
 
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Image [B, bands, H, W] -> features [B, F], and what was there before pooling [B, channels, h, w]."""
+
 
 def build(name: str, contract: ModelContract, **options: Any) -> nn.Module:
     """A fresh network for a contract's bands and input size.
 
     Arguments:
         name: a key of ``MODELS``.
-        contract: bands and input size.
+        contract: bands and input size; its task ``maps`` adds a ``MapHead``.
         options: of that architecture; unknown ones are errors.
 
     Raises:
@@ -70,7 +77,10 @@ def build(name: str, contract: ModelContract, **options: Any) -> nn.Module:
     if unknown:
         problem = f"unknown option {', '.join(unknown)}"
         raise ConfigError(f"model {name!r}", problem, f"Its options: {', '.join(known)}.")
-    return MODELS[name](contract, **options)
+    net = MODELS[name](contract, **options)
+    if contract.task == "maps":
+        net.maps = MapHead(classifier(net).channels, len(contract.bands))
+    return net
 
 
 def classifier(module: nn.Module) -> Classifier:

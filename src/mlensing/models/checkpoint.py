@@ -35,7 +35,7 @@ UNREADABLE = (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError)
 """What torch and zipfile raise where the file is none of PyTorch's."""
 GARBLED = (LookupError, AttributeError, TypeError, AssertionError)
 """What torch raises besides where the list of tensors in it makes no sense."""
-TASKS = ("classification",)
+TASKS = ("classification", "maps")
 
 
 @dataclass(frozen=True)

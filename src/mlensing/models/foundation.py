@@ -27,6 +27,7 @@ ZOOBOT = ("convnext_pico", "convnext_nano", "convnext_tiny", "convnext_small", "
 """Names in timm; ``mwalmsley/zoobot-encoder-NAME`` on the hub holds weights trained on Galaxy Zoo."""
 ZOOBOT_STRIDE = 32
 MOST_PIXELS = 1022
+Encode = Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]
 EXTRAS = {
     "transformers": "pip install 'mlensing[foundation]'",
     "timm": "pip install timm, in an environment of its own with a CUDA build of PyTorch: it brings torchvision, "
@@ -38,28 +39,31 @@ class Foundation(nn.Module):
     """Bands to three colours, enlarged to what the backbone takes, its features, one logit.
 
     Arguments:
-        backbone: image [B, 3, S, S] -> features [B, width].
+        backbone: takes images [B, 3, S, S].
+        encode: ``(backbone, image) -> features [B, width], grid [B, channels, h, w]``.
         bands: input channels, from short to long wavelengths.
-        width: features of the backbone.
+        width, channels: of the features, and of the grid.
         stride: sides that the backbone takes are multiples of it.
         pixels: pixels a side that the backbone is shown; 0 is the next multiple of ``stride``.
         dropout: probability with which a feature is dropped before the linear head, in training mode only.
 
     Example:
-        >>> pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        >>> net = Foundation(pool, bands=5, width=3, stride=14, pixels=0, dropout=0.1)
+        >>> sizes = {"width": 3, "channels": 3, "stride": 14, "pixels": 0}
+        >>> net = Foundation(nn.Identity(), lambda _, x: (x.mean((2, 3)), x), bands=5, **sizes, dropout=0.1)
         >>> net(torch.zeros(2, 5, 64, 64)).shape
         torch.Size([2])
     """
 
     def __init__(
-        self, backbone: nn.Module, *, bands: int, width: int, stride: int, pixels: int, dropout: float
-    ) -> None:
+        self, backbone: nn.Module, encode: Encode, *, bands: int, width: int, channels: int, stride: int, pixels: int,
+        dropout: float,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.colours = nn.Conv2d(bands, 3, 1, bias=False)
         with torch.no_grad():
             self.colours.weight.copy_(red_green_blue(bands)[..., None, None])
         self.backbone, self.stride, self.pixels = backbone, stride, pixels
+        self.of_backbone, self.channels = encode, channels
         self.dropout, self.fc = dropout, nn.Linear(width, 1)
 
     @property
@@ -67,11 +71,15 @@ class Foundation(nn.Module):
         """The linear map from features to the logit."""
         return self.fc
 
-    def features(self, x: Tensor) -> Tensor:
-        """Image [B, bands, H, W] -> the backbone's features [B, F]."""
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Image [B, bands, H, W] -> the backbone's features [B, F], and its grid [B, channels, h, w]."""
         sides = [-(-(self.pixels or side) // self.stride) * self.stride for side in x.shape[-2:]]
         shown = interpolate(self.colours(x), size=sides, mode="bilinear", align_corners=False)
-        return self.backbone(shown)  # type: ignore[no-any-return]
+        return self.of_backbone(self.backbone, shown)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Image [B, bands, H, W] -> the backbone's features [B, F]."""
+        return self.encode(x)[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """Image [B, bands, H, W] -> logit [B]."""
@@ -90,16 +98,28 @@ def red_green_blue(bands: int) -> Tensor:
 
 
 class Tokens(nn.Module):
-    """DINOv2's features: class token and mean of the patch tokens, as its authors' linear probes take them."""
+    """DINOv2, which is ``model`` in names of parameters; image [B, 3, H, W] -> tokens [B, 1 + N, dim]."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        """Image [B, 3, H, W] -> [B, 2 dim]."""
-        tokens = self.model(pixel_values=x).last_hidden_state
-        return torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], dim=1)
+        """The class token, then those of the patches, row by row."""
+        return self.model(pixel_values=x).last_hidden_state  # type: ignore[no-any-return]
+
+
+def patch_tokens(backbone: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Class token and mean of the patch tokens [B, 2 dim], as DINOv2's authors probe it, and the patches' grid."""
+    tokens = backbone(x)
+    grid = tokens[:, 1:].transpose(1, 2).unflatten(2, [side // DINOV2_PATCH for side in x.shape[-2:]])
+    return torch.cat([tokens[:, 0], tokens[:, 1:].mean(1)], dim=1), grid
+
+
+def convolved(backbone: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Features [B, F] of a network of timm, and its last convolutions [B, F, h, w]."""
+    grid = backbone.forward_features(x)
+    return backbone.forward_head(grid), grid
 
 
 def dinov2(
@@ -138,8 +158,9 @@ def dinov2(
     else:
         model = transformers.Dinov2Model(config)
     return _finished(
-        Tokens(model), contract, width=2 * dim, stride=DINOV2_PATCH, pixels=pixels, frozen=frozen, dropout=dropout
-    )
+        Tokens(model), patch_tokens, contract, width=2 * dim, channels=dim, stride=DINOV2_PATCH, pixels=pixels,
+        frozen=frozen, dropout=dropout,
+    )  # fmt: skip
 
 
 def zoobot(
@@ -171,9 +192,10 @@ def zoobot(
         backbone = _fetched(contract, weights, partial(make, pretrained=True, pretrained_cfg_overlay=source))
     else:
         backbone = make(pretrained=False)
+    width = backbone.num_features
     return _finished(
-        backbone, contract, width=backbone.num_features, stride=ZOOBOT_STRIDE, pixels=pixels, frozen=frozen,
-        dropout=dropout,
+        backbone, convolved, contract, width=width, channels=width, stride=ZOOBOT_STRIDE, pixels=pixels,
+        frozen=frozen, dropout=dropout,
     )  # fmt: skip
 
 
@@ -215,8 +237,8 @@ def _unfit(contract: ModelContract, weights: str, reason: str) -> ConfigError:
 
 
 def _finished(
-    backbone: nn.Module, contract: ModelContract, *, width: int, stride: int, pixels: int, frozen: bool, dropout: float
+    backbone: nn.Module, encode: Encode, contract: ModelContract, *, frozen: bool, dropout: float, **sizes: int
 ) -> nn.Module:
-    net = Foundation(backbone, bands=len(contract.bands), width=width, stride=stride, pixels=pixels, dropout=dropout)
+    net = Foundation(backbone, encode, bands=len(contract.bands), dropout=dropout, **sizes)
     net.backbone.requires_grad_(requires_grad=not frozen)
     return net

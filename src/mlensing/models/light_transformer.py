@@ -81,21 +81,27 @@ class LightTransformer(nn.Module):
         )
         self.blocks = nn.ModuleList(Block(dim, heads=heads, dropout=inner_dropout) for _ in range(depth))
         self.norm, self.dropout, self.fc = nn.LayerNorm(dim), dropout, nn.Linear(dim, 1)
+        self.channels = dim
 
     @property
     def head(self) -> nn.Linear:
         """The linear map from features to the logit."""
         return self.fc
 
-    def features(self, x: Tensor) -> Tensor:
-        """Image [B, bands, H, W] -> mean token [B, dim]."""
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Image [B, bands, H, W] -> mean token [B, dim], and the tokens [B, dim, h, w]."""
         grid = self.stem(x)
         place, pair = (torch.from_numpy(part).to(grid) for part in polar_geometry(*x.shape[-2:]))
         tokens = grid.flatten(2).transpose(1, 2) + self.place(place)
         bias = None if self.bias is None else self.bias(pair).permute(2, 0, 1)
         for block in self.blocks:
             tokens = block(tokens, bias)
-        return self.norm(tokens).mean(1)  # type: ignore[no-any-return]
+        tokens = self.norm(tokens)
+        return tokens.mean(1), tokens.transpose(1, 2).unflatten(2, grid.shape[-2:])
+
+    def features(self, x: Tensor) -> Tensor:
+        """Image [B, bands, H, W] -> mean token [B, dim]."""
+        return self.encode(x)[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """Image [B, bands, H, W] -> logit [B]."""

@@ -79,7 +79,7 @@ class ResNet(nn.Module):
         self.layer2 = _stage(widths[0], widths[1], depths[1], 2)
         self.layer3 = _stage(widths[1], widths[2], depths[2], 2)
         self.layer4 = _stage(widths[2], widths[3], depths[3], 2)
-        self.dropout = dropout
+        self.dropout, self.channels = dropout, widths[3]
         self.fc = nn.Linear(widths[3], 1)
         self.apply(_initialise)
 
@@ -88,11 +88,15 @@ class ResNet(nn.Module):
         """The linear map from features to the logit."""
         return self.fc
 
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Image [B, bands, H, W] -> features [B, 8 width], the mean of the grid [B, 8 width, h, w], and that."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        grid = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return grid.mean(dim=(2, 3)), grid
+
     def features(self, x: Tensor) -> Tensor:
         """Image [B, bands, H, W] -> pooled features [B, 8 width]."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return x.mean(dim=(2, 3))
+        return self.encode(x)[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """Image [B, bands, H, W] -> logit [B]."""

@@ -58,19 +58,25 @@ class VisionTransformer(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + math.ceil(size / patch) ** 2, dim))
         self.blocks = nn.ModuleList(Block(dim, heads=heads, dropout=inner_dropout) for _ in range(depth))
         self.norm, self.dropout, self.head = nn.LayerNorm(dim, eps=1e-6), dropout, nn.Linear(dim, 1)
+        self.channels = dim
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         nn.init.normal_(self.cls_token, std=1e-6)
         self.apply(_initialise)
 
-    def features(self, x: Tensor) -> Tensor:
-        """Image [B, bands, H, W] -> class token [B, dim]."""
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Image [B, bands, H, W] -> class token [B, dim], and the tokens of the patches [B, dim, h, w]."""
         tokens = self.patch_embed(_padded(x, self.patch))
         tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), tokens], dim=1)
-        grid = (math.ceil(side / self.patch) for side in x.shape[-2:])
-        tokens = tokens + resampled_positions(self.pos_embed, *grid)
+        rows, columns = (math.ceil(side / self.patch) for side in x.shape[-2:])
+        tokens = tokens + resampled_positions(self.pos_embed, rows, columns)
         for block in self.blocks:
             tokens = block(tokens)
-        return self.norm(tokens)[:, 0]  # type: ignore[no-any-return]
+        tokens = self.norm(tokens)
+        return tokens[:, 0], tokens[:, 1:].transpose(1, 2).unflatten(2, (rows, columns))
+
+    def features(self, x: Tensor) -> Tensor:
+        """Image [B, bands, H, W] -> class token [B, dim]."""
+        return self.encode(x)[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """Image [B, bands, H, W] -> logit [B]."""

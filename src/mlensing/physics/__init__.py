@@ -6,7 +6,9 @@ x runs along columns (the last axis), y along rows; ``dx`` and ``dy`` are keywor
 Nothing here draws random numbers, reads files or keeps state.
 """
 
+from mlensing.physics.aperture import Measured, axis_ratio_of, einstein_radius_of, mass_within
 from mlensing.physics.cosmology import COSMOLOGY, Distances, distances, einstein_radius, nfw_scale, sigma_crit
+from mlensing.physics.gauge import without_plane
 from mlensing.physics.grid import Value, interior_mask, pixel_grid
 from mlensing.physics.light import sersic, sersic_b, sersic_total_flux
 from mlensing.physics.mass import (
@@ -28,14 +30,18 @@ __all__ = [
     "PIXEL_MEAN_CORE",
     "Boundary",
     "Distances",
+    "Measured",
     "Value",
     "area_pool",
+    "axis_ratio_of",
     "distances",
     "divergence",
     "einstein_radius",
+    "einstein_radius_of",
     "gradient",
     "interior_mask",
     "laplacian",
+    "mass_within",
     "nfw_convergence",
     "nfw_deflection",
     "nfw_potential",
@@ -54,4 +60,5 @@ __all__ = [
     "sie_deflection",
     "sie_potential",
     "sigma_crit",
+    "without_plane",
 ]

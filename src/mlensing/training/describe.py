@@ -21,7 +21,7 @@ from mlensing.survey import Survey
 from mlensing.training.finder import Compose
 
 SOFTENING = float(ModelContract.model_fields["softening"].default)
-KEPT = ("name", "options", "bands", "input_size", "class_weight_ratio", "training_hash")
+KEPT = ("name", "options", "bands", "input_size", "task", "class_weight_ratio", "training_hash")
 """What a resumed training must share with its checkpoint."""
 
 

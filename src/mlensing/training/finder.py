@@ -22,9 +22,13 @@ from mlensing.contract import ModelContract
 from mlensing.data.augment import augment
 from mlensing.data.normalise import Normaliser
 from mlensing.models.checkpoint import read_checkpoint, stamp
+from mlensing.models.maps import predict_maps
 from mlensing.provenance import fingerprint
 from mlensing.training.losses import total_loss
 from mlensing.training.schedules import warmup_cosine
+
+MOVED = ("kappa", "psi", "alpha", "mask", "dx", "dy")
+"""What of a batch turns and shifts with its images."""
 
 Compose = Callable[[Tensor, Mapping[str, Tensor], Generator], Tensor]
 """``(image [B,3,H,W], batch, generator) -> 0..255 [B,3,H,W]``: linear light as some survey's 8-bit colour."""
@@ -90,29 +94,43 @@ class Finder(LightningModule):
         pixels = self.normaliser(image, composite)
         return self.net(pixels.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
+    def output(self, image: Tensor, composite: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What losses ask for: ``logit`` [B], and with the task ``maps`` those of ``models.maps`` [B, H, W].
+
+        Arguments:
+            image, composite: as ``forward``.
+            batch: its ``dx``, ``dy`` [B] are the spacing of maps.
+        """
+        if self.contract.task != "maps":
+            return {"logit": self(image, composite)}
+        pixels = self.normaliser(image, composite).contiguous(memory_format=torch.channels_last)
+        return predict_maps(self.net, pixels, dx=batch["dx"], dy=batch["dy"])[0]
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of one augmented batch, seeded by the step: a resumed run draws what an uninterrupted one would."""
         generator = self._generator("train", self.global_step, self.global_rank)
         torch.manual_seed(generator.initial_seed())  # of dropout, which takes no generator
-        image, _ = augment(
+        image, moved = augment(
             batch["image"],
-            {},
+            self._moved(batch),
             generator,
             shift_px=self.shift_px,
             rotate_deg=self.rotate_deg,
             size=self.contract.input_size,
         )
-        logit = self(*self._composed(image, batch, generator))
-        loss = self._loss(logit, batch)
-        self.log("train_loss", loss, batch_size=len(logit), on_step=False, on_epoch=True, sync_dist=True)
+        batch = {**batch, **moved}
+        output = self.output(*self._composed(image, batch, generator), batch)
+        loss = self._loss(output, batch)
+        self.log("train_loss", loss, batch_size=len(image), on_step=False, on_epoch=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Loss and ROC area of the validation split."""
-        logit = self.validation_logit(batch, batch_idx)
+        output = self.output(*self.validation_images(batch, batch_idx), batch)
+        logit = output["logit"]
         known = ~torch.isnan(batch["label"])
         self.auroc.update(logit.float().sigmoid()[known], (batch["label"][known] >= 0.5).int())
-        self.val_loss.update(self._loss(logit, batch), len(logit))  # log(sync_dist=True) would round the row count
+        self.val_loss.update(self._loss(output, batch), len(logit))  # log(sync_dist=True) would round the row count
         self.log("val_loss", self.val_loss, on_epoch=True, batch_size=len(logit))
         self.log("val_auroc", self.auroc, on_epoch=True, batch_size=len(logit))
 
@@ -141,9 +159,16 @@ class Finder(LightningModule):
         """Contract and configuration ride along."""
         stamp(checkpoint, self.contract, self.config)
 
-    def _loss(self, logit: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        ratio = torch.full((), self.contract.class_weight_ratio, device=logit.device)
-        return self.loss({"logit": logit}, {**batch, "positive_weight": ratio})
+    def _loss(self, output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        ratio = torch.full((), self.contract.class_weight_ratio, device=output["logit"].device)
+        return self.loss(output, {**batch, "positive_weight": ratio})
+
+    def _moved(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What augmentation shall move along; beyond the border of what is stored there is no truth."""
+        if self.contract.task != "maps":
+            return {}
+        mask = torch.zeros_like(batch["kappa"], dtype=torch.bool)
+        return {"mask": mask, **{name: batch[name] for name in MOVED if name in batch}}
 
     def _composed(self, image: Tensor, batch: Mapping[str, Tensor], generator: Generator) -> tuple[Tensor, Tensor]:
         composite = batch["composite"]

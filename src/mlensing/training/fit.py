@@ -24,6 +24,7 @@ from mlensing.training.describe import new_contract, require_composites, require
 from mlensing.training.finder import Finder
 from mlensing.training.labelled import Labelled
 from mlensing.training.live import LiveData
+from mlensing.training.losses import task_of
 from mlensing.training.run import Monitor, checkpoint_to_resume, run, share_cores
 
 MEASURED = 512
@@ -68,6 +69,7 @@ def fit(
     num_nodes: int = 1,
     strategy: str = "auto",
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    sigma_crit: Literal["dimensionless", "physical"] = "dimensionless",
     num_workers: int = 0,
     log_dir: str = "lightning_logs",
 ) -> Path:
@@ -85,7 +87,8 @@ def fit(
         lr: peak learning rate of AdamW.
         weight_decay: of AdamW, on weights only.
         warmup: share of the steps in which the learning rate rises.
-        loss: weights of the terms of ``mlensing.training.losses.LOSSES``; None is ``{bce: 1.0}``.
+        loss: weights of the terms of ``mlensing.training.losses.LOSSES``; None is ``{bce: 1.0}``. Terms of maps, as in
+            ``{bce: 1.0, kappa: 1.0, poisson: 0.1}``, give the network a map head, which learns from the images' maps.
         class_weight_ratio: w_pos / w_neg of the cross-entropy.
         composites: share of linear images that are turned into 8-bit colour composites, 0 to 1, in the style of
             ``survey`` or of any preset; their flux must be at AB zero point 30, as the simulator writes it.
@@ -102,6 +105,8 @@ def fit(
         num_nodes: Lightning's: machines.
         strategy: Lightning's: auto, ddp, ...
         precision: arithmetic of the network.
+        sigma_crit: what the files' maps KAPPA hold: kappa, or (``physical``) surface density [Msun/pc^2], which is
+            divided by each row's sigma_crit.
         num_workers: processes that copy pixels ahead of the network; the cache rarely needs any.
         log_dir: parent of the folder ``version_N`` of this run.
 
@@ -115,9 +120,10 @@ def fit(
     settings["resume"] = resume = checkpoint_to_resume(resume, log_dir)
     require_positive(batch_size=batch_size, max_epochs=max_epochs)
     seed_everything(seed, verbose=False)
+    task = task_of(loss)
     data = LensDataModule(
         data_dir, bands=bands or CHANNELS, input_size=input_size, batch_size=batch_size, margin=shift_px,
-        survey=survey, num_workers=num_workers, seed=seed,
+        survey=survey, num_workers=num_workers, seed=seed, maps=sigma_crit if task == "maps" else None,
     )  # fmt: skip
     require_composites(composites, data.bands)
     data.prepare_data()
@@ -125,6 +131,7 @@ def fit(
     compose = SurveyComposites([Survey.load(name) for name in ([survey] if survey else survey_names())])
     measured = statistics(data.statistics_sample(), composites=composites, compose=compose, seed=seed)
     fields = {**data.contract_fields(), "statistics": measured, "class_weight_ratio": class_weight_ratio}
+    fields |= {"task": task, "sigma_crit": sigma_crit}
     contract = new_contract(resume, name=model, options=model_options or {}, **fields)
     finder = _finder(contract, init, settings, compose=compose)
     return run(finder, data, command="train", max_epochs=max_epochs, **_trainer(settings))
@@ -212,7 +219,8 @@ def fit_live(
     painted = load_hosts(sky, hosts=hosts, survey=survey, pixel_scale=pixel_scale, psf_fwhm=psf_fwhm, stretch=stretch)
     real = RealSky.load(sources, psfs, psf_scale, painted)
     settings["composites"] = sky.composites
-    fields = {**sky_fields(sky, seed, real), "class_weight_ratio": class_weight_ratio}
+    task = task_of(loss)
+    fields = {**sky_fields(sky, seed, real), "class_weight_ratio": class_weight_ratio, "task": task}
     mixed = None
     if labelled is not None:
         margin = math.ceil(sky.dither)
@@ -225,7 +233,7 @@ def fit_live(
     share_cores(workers)
     data = LiveData(
         sky, seed=seed, batch_size=batch_size, epoch_draws=epoch_draws, validation_draws=validation_draws,
-        on_device=on_gpu and not workers, num_workers=workers, real=real, labelled=mixed,
+        on_device=on_gpu and not workers, num_workers=workers, real=real, labelled=mixed, maps=task == "maps",
     )  # fmt: skip
     compose = SurveyComposites(data.train.simulator.surveys)
     measured = statistics(data.sample(MEASURED), composites=sky.composites, compose=compose, seed=seed)

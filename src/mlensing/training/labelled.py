@@ -76,7 +76,10 @@ class Labelled:
                 raise ConfigError(self.split.catalog.source, problem, f"Give {kind} a share in `representations`.")
 
     def mixed(self, batch: Batch, number: int) -> Batch:
-        """``batch`` with its first rows replaced; ``as_is`` [B] marks them: they become no composites."""
+        """``batch`` with its first rows replaced; ``as_is`` [B] marks them: they become no composites.
+
+        What was true of the simulated images that they replace, maps among it, is not known of them: NaN.
+        """
         rng = np.random.default_rng([self.seed, number])
         label = batch["label"]
         count = max(1, round(self.share * len(label)))
@@ -85,8 +88,15 @@ class Labelled:
         rows["image"] = shifted(rows["image"], self.size, rng)
         rows["as_is"] = torch.ones(count, dtype=torch.bool)
         batch = {**batch, "as_is": torch.zeros(len(label), dtype=torch.bool)}
-        firsts = {name: rows[name].to(label.device) if name in rows else batch[name][:count] for name in batch}
+        firsts = {
+            name: rows[name].to(label.device) if name in rows else _unknown(batch[name][:count]) for name in batch
+        }
         return {name: torch.cat([firsts[name], batch[name][count:].to(label.device)]) for name in batch}
+
+
+def _unknown(values: Tensor) -> Tensor:
+    """Real numbers as NaN; positions in lists (of surveys, of classes) as they are."""
+    return torch.full_like(values, torch.nan) if values.is_floating_point() else values
 
 
 LabelledPair = tuple[Labelled, Labelled]

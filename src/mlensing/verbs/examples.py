@@ -14,6 +14,7 @@ EXAMPLES: dict[str, list[str]] = {
     ],
     "train_live": [
         "--mixture configs/release_sky.yaml --draws 40000",
+        "--mixture configs/release_sky.yaml --draws 40000 --loss '{bce: 1.0, kappa: 1.0, psi: 0.1, poisson: 0.3}'",
         "--mixture configs/release_sky.yaml --init best.ckpt --labelled data/processed/ --draws 16384 --lr 3e-4",
     ],
     "sweep": [
@@ -32,6 +33,7 @@ EXAMPLES: dict[str, list[str]] = {
     "predict": [
         "my_images/ --output scores.csv --page ranking.html",
         "my_images/ --nonlenses my_random_galaxies/ --share 0.01",
+        "index.csv --checkpoint best.ckpt --maps --accept 0.9 --output lenses.csv",
         "a.fits b.png index.csv --survey cfhtls --prevalence 0.001 --output scores.parquet",
     ],
     "export": [

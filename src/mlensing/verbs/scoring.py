@@ -83,7 +83,8 @@ def predict_verb(options: Options) -> None:
     dropout = Dropout(options.pop("uncertainty"), options.pop("passes"))
     table = predictor.predict(**options, dropout=dropout)
     if nonlenses:
-        alike = {name: value for name, value in options.items() if name not in ("inputs", "members")}
+        others = ("inputs", "members", "maps", "accept")
+        alike = {name: value for name, value in options.items() if name not in others}
         table = with_p_values(table, predictor.nonlens_logits(nonlenses, **alike), share)
     write_scores(table, output)
     failed = int((table["status"] != "ok").sum())
@@ -111,6 +112,8 @@ def predict_parser() -> argparse.ArgumentParser:
     made.add_argument("--share", type=float, default=0.01, help="of non-lenses that may pass (default: %(default)s)")
     made.add_argument("--passes", type=int, default=20, help="of full dropout (default: %(default)s)")
     made.add_argument("--members", action="store_true", help="also a column logit_KEY for each member")
+    made.add_argument("--maps", action="store_true", help="also theta_E, axis ratio and mass, from predicted maps")
+    made.add_argument("--accept", type=float, default=0.5, help="probability from which --maps tells of a lens")
     made.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     made.add_argument(
         "--backend", choices=("torch", "onnx", "int8"), default="torch", help="what runs it (default: %(default)s)"
