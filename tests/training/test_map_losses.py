@@ -65,7 +65,7 @@ def test_what_images_cannot_tell_costs_nothing_and_what_they_can_costs(name: str
     shifted = LOSSES[name]({**output, "psi": output["psi"] + 5 - 2 * x + 3 * y}, batch)
     torch.testing.assert_close(shifted, exact, rtol=1e-6, atol=1e-9)
     sheet = LOSSES[name]({**output, "psi": output["psi"] + 0.1 * (x**2 + y**2)}, batch)
-    assert float(sheet) > float(exact) + 1e-3
+    assert sheet.item() > exact.item() + 1e-3
 
 
 def test_the_mean_of_kappa_is_no_gauge() -> None:

@@ -100,7 +100,7 @@ def einstein_radius_of(kappa: Tensor, variance: Tensor, *, dx: Tensor, dy: Tenso
     radius = SMALLEST * pixel + (0.48 * sides.amin(0)[:, None] - SMALLEST * pixel) * steps
     planes = torch.stack([kappa.flatten(1), variance.flatten(1).clamp(min=0).sqrt()], 2)
     rows = max(1, AT_ONCE // (RADII * planes.shape[1]))
-    parts = zip(*(part.split(rows) for part in (radius, r.flatten(1), pixel, planes)), strict=True)
+    parts = zip(*(torch.split(part, rows) for part in (radius, r.flatten(1), pixel, planes)), strict=True)
     mean, deviation = torch.cat([_disc_means(*part) for part in parts]).unbind(2)
     return _crossing(radius, mean, deviation)
 
