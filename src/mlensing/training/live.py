@@ -33,6 +33,7 @@ class SimulatedBatches(Dataset[Batch]):
         device: where to simulate.
         real: real galaxies and PSFs.
         labelled: images that take the place of some.
+        maps: with true maps.
     """
 
     def __init__(
@@ -44,9 +45,10 @@ class SimulatedBatches(Dataset[Batch]):
         device: str = "cpu",
         real: RealSky | None = None,
         labelled: Labelled | None = None,
+        maps: bool = False,
     ) -> None:
         self.mixture, self.seed, self.batch_size, self.device = mixture, seed, batch_size, device
-        self.real, self.labelled = real or RealSky(), labelled
+        self.real, self.labelled, self.maps = real or RealSky(), labelled, maps
 
     def move(self, device: str) -> None:
         """Simulate elsewhere from now on."""
@@ -66,7 +68,7 @@ class SimulatedBatches(Dataset[Batch]):
     def simulated(self, index: int) -> Batch:
         """The i-th batch before labelled images are mixed in."""
         count = self.batch_size // BLOCK
-        blocks = [self.simulator.block(index * count + i) for i in range(count)]
+        blocks = [self.simulator.block(index * count + i, maps=self.maps) for i in range(count)]
         batch = {key: torch.cat([block[key] for block in blocks]) for key in blocks[0]}
         hosts = self.real.hosts
         composite = torch.full_like(batch["label"], hosts is not None and hosts.colour, dtype=torch.bool)
@@ -112,6 +114,7 @@ class LiveData(LightningDataModule):
         num_workers: processes that simulate ahead; 0 simulates between the training steps.
         real: real galaxies, PSFs and hosts; every fifth group of hosts serves validation only.
         labelled: images to mix into training and into validation.
+        maps: with the true ``kappa``, ``psi`` and ``alpha`` of every sample.
 
     Raises:
         ConfigError: a batch size that blocks do not fill, or epochs shorter than a batch.
@@ -129,6 +132,7 @@ class LiveData(LightningDataModule):
         num_workers: int = 0,
         real: RealSky | None = None,
         labelled: LabelledPair | None = None,
+        maps: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < BLOCK or batch_size % BLOCK:
@@ -142,8 +146,9 @@ class LiveData(LightningDataModule):
         other = int(fingerprint(f"validation {seed}".encode())[:7], 16)
         seen, unseen = (real or RealSky()).divided()
         mine, theirs = labelled or (None, None)
-        self.train = SimulatedBatches(mixture, seed=seed, batch_size=batch_size, real=seen, labelled=mine)
-        self.held_apart = SimulatedBatches(mixture, seed=other, batch_size=batch_size, real=unseen, labelled=theirs)
+        common: dict[str, Any] = {"batch_size": batch_size, "maps": maps}
+        self.train = SimulatedBatches(mixture, seed=seed, real=seen, labelled=mine, **common)
+        self.held_apart = SimulatedBatches(mixture, seed=other, real=unseen, labelled=theirs, **common)
         self.draws = 0
         self.validation_batches = validation_draws // batch_size
 
