@@ -129,11 +129,12 @@ def _attributes(brightness: Tensor, source: Tensor, target: Tensor, *, dx: Tenso
     x = (source % columns - target % columns) * dx[:, None]
     y = (source // columns - target // columns) * dy[:, None]
     distance = torch.hypot(x, y)
-    light = brightness.flatten(1)
-    along_x, along_y = (slope.flatten(1)[:, target] for slope in gradient(brightness, dx=dx, dy=dy))
-    steepness = torch.hypot(along_x, along_y).clamp(min=torch.finfo(light.dtype).tiny)
-    alignment = (x * (along_x / steepness) + y * (along_y / steepness)) / distance
-    return torch.stack([x, y, distance, alignment, light[:, source] - light[:, target]], -1)
+    light, slope = brightness.flatten(1), torch.stack(gradient(brightness, dx=dx, dy=dy)).flatten(2)
+    steepness = torch.hypot(*slope).clamp(min=torch.finfo(light.dtype).tiny)
+    uphill_x, uphill_y = (slope / steepness).index_select(2, target)  # of nodes first: edges are 24 times as many
+    alignment = (x * uphill_x + y * uphill_y) / distance
+    contrast = light.index_select(1, source) - light.index_select(1, target)
+    return torch.stack([x, y, distance, alignment, contrast], -1)
 
 
 def to_data(graph: PatchGraph, features: Tensor) -> Any:

@@ -20,6 +20,8 @@ from mlensing.training.run import checkpoint_to_resume, learn, share_cores
 
 MEASURED = 512
 """Simulated samples that the statistics of the contract are measured on."""
+CLIP = 1.0
+"""Largest norm of a gradient: a massive lens in the batch must not undo what many ordinary ones taught."""
 LEARNING = ("lr", "weight_decay", "warmup", "loss", "seed")
 """Arguments that go to the mapper as they are."""
 RUNNING = (
@@ -114,7 +116,7 @@ def fit_maps(
     contract = new_contract(resume, name=model, options=model_options or {}, **fields)
     net = build_maps(model, contract, **contract.options)
     mapper = Mapper(contract, net, config=settings, **{key: settings[key] for key in LEARNING})
-    running = {key: settings[key] for key in RUNNING}
+    running = {**{key: settings[key] for key in RUNNING}, "gradient_clip_val": CLIP}
     return learn(mapper, data, command="train_maps", max_epochs=math.ceil(draws / epoch_draws), **running)[0]
 
 

@@ -63,8 +63,10 @@ def run(
     Returns:
         path of ``best.ckpt``.
     """
-    options = {"max_epochs": max_epochs, "patience": patience, "ema": ema, "resume": resume, "log_dir": log_dir}
-    path, loop = learn(finder, data, command=command, monitor=monitor, **options, **trainer)
+    path, loop = learn(
+        finder, data, command=command, max_epochs=max_epochs, patience=patience, monitor=monitor, ema=ema,
+        resume=resume, log_dir=log_dir, **trainer,
+    )  # fmt: skip
     data.trainer = None  # from here on a loader has every row, not a process' share
     if loop.is_global_zero:
         calibrate(path, data, loop.strategy.root_device)
