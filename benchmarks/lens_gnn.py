@@ -144,7 +144,7 @@ def main() -> None:
     sky = Mixture(surveys={"des": 1}, classes={"lens": 1}, size=size.pixels)
     image = Simulator(sky, seed=0).block(0)["image"]
     measured = measure_statistics(image, torch.zeros(len(image), dtype=torch.bool), SOFTENING)
-    fields = sky_fields(sky, 0, RealSky(), task="maps")
+    fields = sky_fields(sky, 0, RealSky(), task="mass_maps")
     contract = new_contract(None, name="lens_gnn", statistics=measured, **fields)
     counts = ((size.lenses, 0), (size.judged, CHOOSING_SKY), (size.judged, JUDGING_SKY))
     skies = [draw(contract, sky, count, seed, given.device) for count, seed in counts]

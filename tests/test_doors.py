@@ -325,7 +325,10 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
         lambda b: b.train_maps(sky=SKY.replace("size", "representations: {composite: 1}, size")),
         ("sky.yaml", "composites", "`representations`"),
     ),
-    "train_maps, a finder to resume": (lambda b: b.train_maps("--resume", b.checkpoint), ("'classification'", "maps")),
+    "train_maps, a finder to resume": (
+        lambda b: b.train_maps("--resume", b.checkpoint),
+        ("'classification'", "mass_maps"),
+    ),
     "evaluate, unknown survey": (lambda b: b.evaluate("--survey", "dess"), ("'dess'", "Known: ")),
     "evaluate, missing folder": (lambda b: b.evaluate(data="absent"), ("absent", "index")),
     "evaluate, missing files": (lambda b: b.evaluate(data=b.index("no.fits,1,0.2")), ("1 of 1 files", "no.fits")),

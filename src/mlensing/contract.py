@@ -17,8 +17,8 @@ from mlensing.errors import ContractError
 Representation = Literal["linear", "composite"]
 """How pixels carry light: ``linear`` in flux (FITS), ``composite`` as stretched 8-bit colour (PNG, JPEG)."""
 
-Task = Literal["classification", "maps"]
-"""What a network says: a logit, or maps of the mass."""
+Task = Literal["classification", "mass_maps"]
+"""What a network says: a logit, or maps of the mass alone."""
 
 CHANNELS = ("blue", "green", "red")
 """Bands of a model that takes any survey: each survey says which of its bands plays which part."""

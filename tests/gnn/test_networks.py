@@ -22,7 +22,7 @@ def contract(name: str, bands: int = 3, size: int = 32) -> ModelContract:
     statistics = {"linear": BandStatistics(mean=(0.0,) * bands, std=(1.0,) * bands)}
     names = tuple("ugrizy"[:bands])
     return ModelContract(
-        name=name, bands=names, input_size=size, pixel_scale=(0.1, 0.5), statistics=statistics, task="maps"
+        name=name, bands=names, input_size=size, pixel_scale=(0.1, 0.5), statistics=statistics, task="mass_maps"
     )
 
 

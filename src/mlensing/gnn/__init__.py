@@ -35,7 +35,7 @@ def build_maps(name: str, contract: ModelContract, **options: Any) -> nn.Module:
     Example:
         >>> from mlensing.contract import BandStatistics
         >>> stats = {"linear": BandStatistics(mean=(0.0,), std=(1.0,))}
-        >>> contract = ModelContract(name="unet", bands=("r",), pixel_scale=(0.1, 0.4), statistics=stats, task="maps")
+        >>> contract = ModelContract(name="unet", bands=("r",), pixel_scale=(0.1, 0.4), statistics=stats)
         >>> build_maps("unet", contract, width=8).patch
         2
     """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlensing.contract import ModelContract, Task
+from mlensing.contract import ModelContract
 from mlensing.errors import ConfigError, ContractError
 from mlensing.models import build
 from mlensing.models.domain import Domain
@@ -35,10 +35,7 @@ UNREADABLE = (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError)
 """What torch and zipfile raise where the file is none of PyTorch's."""
 GARBLED = (LookupError, AttributeError, TypeError, AssertionError)
 """What torch raises besides where the list of tensors in it makes no sense."""
-TASKS: dict[Task, str] = {
-    "classification": "a lens finder",
-    "maps": "a network of maps, as `mlensing train_maps` writes",
-}
+TASKS = ("classification",)
 
 
 @dataclass(frozen=True)
@@ -210,12 +207,12 @@ def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "calibration": {"kind": "temperature", "parameters": [raw["temperature"]]}}
 
 
-def read_checkpoint(path: str | Path, *, task: Task = "classification") -> Checkpoint:
+def read_checkpoint(path: str | Path, *, tasks: Sequence[str] = TASKS) -> Checkpoint:
     """Read a checkpoint on the CPU: ``.ckpt``, ``.safetensors`` or ``.onnx``, as its ending says.
 
     Arguments:
         path: the file.
-        task: what its network must be for.
+        tasks: what its network may be for; those of lens finders, if nothing is said.
 
     Raises:
         ContractError: no such file, not a checkpoint (corrupt, empty, foreign), of a newer format, of another
@@ -230,11 +227,11 @@ def read_checkpoint(path: str | Path, *, task: Task = "classification") -> Check
 
         return read_onnx(path)
     content = _content(path)
-    return Checkpoint(path, *interpret(path, content, task), content)
+    return Checkpoint(path, *interpret(path, content, tasks), content)
 
 
 def interpret(
-    path: Path, content: Mapping[str, Any], task: Task = "classification"
+    path: Path, content: Mapping[str, Any], tasks: Sequence[str] = TASKS
 ) -> tuple[ModelContract, dict[str, Any]]:
     """Contract and configuration from the strings of a file.
 
@@ -246,9 +243,11 @@ def interpret(
         raise ContractError(path, problem, "Install a newer mlensing.")
     try:
         raw, config = _upgraded(json.loads(content["contract"])), json.loads(content["config"])
-        if raw.get("task") != task:
-            problem = f"its task is {raw.get('task')!r}, expected {task}"
-            raise ContractError(path, problem, f"Give a checkpoint of {TASKS[task]}.")
+        if raw.get("task") not in tasks:
+            problem = f"its task is {raw.get('task')!r}, expected {' or '.join(tasks)}"
+            finder = set(tasks) <= set(TASKS)
+            remedy = "Give a checkpoint of a lens finder." if finder else "Give one that `mlensing train_maps` wrote."
+            raise ContractError(path, problem, remedy)
         if not isinstance(config, dict):
             raise TypeError("its configuration is no table")
         return ModelContract.model_validate(raw), config

@@ -39,7 +39,7 @@ def new_contract(resume: str | None, **fields: Any) -> ModelContract:
         raise ConfigError("training", f"settings out of range ({detail})", "Correct them.") from error
     if resume is None:
         return contract
-    kept = read_checkpoint(resume, task=contract.task).contract
+    kept = read_checkpoint(resume, tasks=(contract.task,)).contract
     for name in KEPT:
         if getattr(kept, name) != getattr(contract, name):
             problem = f"it was trained with {name} {getattr(kept, name)}, now {getattr(contract, name)}"

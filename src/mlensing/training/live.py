@@ -33,7 +33,7 @@ class SimulatedBatches(Dataset[Batch]):
         device: where to simulate.
         real: real galaxies and PSFs.
         labelled: images that take the place of some.
-        maps: with true maps.
+        maps: also the true ``kappa``, ``psi`` and ``alpha``.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class LiveData(LightningDataModule):
         num_workers: processes that simulate ahead; 0 simulates between the training steps.
         real: real galaxies, PSFs and hosts; every fifth group of hosts serves validation only.
         labelled: images to mix into training and into validation.
-        maps: with the true ``kappa``, ``psi`` and ``alpha`` of every sample.
+        maps: also the true maps of the simulated lenses; labelled images have none.
 
     Raises:
         ConfigError: a batch size that blocks do not fill, or epochs shorter than a batch.

@@ -29,7 +29,7 @@ class Mapper(Learner):
     """Learns kappa, psi and alpha from images with true maps.
 
     Arguments:
-        contract: what goes in and what comes out, task ``maps``; rides in every checkpoint.
+        contract: what goes in and what comes out, task ``mass_maps``; rides in every checkpoint.
         net: a network of ``gnn.build_maps``.
         lr, weight_decay, warmup: as for ``training.Finder``.
         loss: weights of the terms of ``gnn.losses.MAP_LOSSES``; None is ``WEIGHTS``.
@@ -73,7 +73,7 @@ class Mapper(Learner):
         Raises:
             ContractError: as ``models.checkpoint.read_checkpoint``; a lens finder's checkpoint too.
         """
-        checkpoint = read_checkpoint(path, task="maps")
+        checkpoint = read_checkpoint(path, tasks=("mass_maps",))
         return cls(checkpoint.contract, checkpoint.network(build_maps), config=checkpoint.config).eval()
 
     def forward(self, image: Tensor, *, dx: Value, dy: Value) -> Maps:

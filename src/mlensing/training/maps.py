@@ -112,7 +112,7 @@ def fit_maps(
         on_device=on_gpu and not workers, num_workers=workers, maps=True,
     )  # fmt: skip
     measured = statistics(data.sample(MEASURED), composites=0.0, compose=None, seed=seed)
-    fields = {**sky_fields(sky, seed, RealSky(), task="maps"), "statistics": measured}
+    fields = {**sky_fields(sky, seed, RealSky(), task="mass_maps"), "statistics": measured}
     contract = new_contract(resume, name=model, options=model_options or {}, **fields)
     net = build_maps(model, contract, **contract.options)
     mapper = Mapper(contract, net, config=settings, **{key: settings[key] for key in LEARNING})

@@ -65,8 +65,8 @@ def test_a_training_leaves_what_it_promises(trained: Path) -> None:
     assert list(table.columns) == ["epoch", "step", "train_loss", "val_loss", "val_kappa_rmse", "lr"]
     assert len(table) == 2 and table.notna().all(axis=None) and table["val_loss"].iloc[1] < table["val_loss"].iloc[0]
     assert (folder / "provenance.json").is_file() and trained.with_name("last.ckpt").is_file()
-    contract = read_checkpoint(trained, task="maps").contract
-    assert contract.task == "maps" and contract.name == "lens_gnn" and contract.options["depth"] == 1
+    contract = read_checkpoint(trained, tasks=("mass_maps",)).contract
+    assert contract.task == "mass_maps" and contract.name == "lens_gnn" and contract.options["depth"] == 1
 
 
 @torch.no_grad()
@@ -98,7 +98,9 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     last = tmp_path / "version_0/checkpoints/last.ckpt"
     parts = fit_maps(mixture, draws=2 * BLOCK, log_dir=str(tmp_path), resume="auto", **SMALL)
     assert parts.parent == last.parent
-    one, other = (read_checkpoint(path.with_name("last.ckpt"), task="maps").content for path in (trained, parts))
+    one, other = (
+        read_checkpoint(path.with_name("last.ckpt"), tasks=("mass_maps",)).content for path in (trained, parts)
+    )
     torch.testing.assert_close(one["state_dict"], other["state_dict"], rtol=0, atol=0, equal_nan=True)
     assert one["contract"] == other["contract"] and one["LiveData"]["draws"] == 2 * BLOCK
     with pytest.raises(ContractError, match="options"):
@@ -113,10 +115,10 @@ def test_maps_ride_with_simulated_batches() -> None:
 
 def test_finders_and_networks_of_maps_are_not_mistaken_for_each_other(trained: Path) -> None:
     for read in (Finder.load, Predictor.load):
-        with pytest.raises(ContractError, match=r"task is 'maps', expected classification.*lens finder"):
+        with pytest.raises(ContractError, match=r"task is 'mass_maps', expected classification.*lens finder"):
             read(trained)
-    released = Path(maps.__file__).parents[1] / "released/resnet18-42.safetensors"
-    with pytest.raises(ContractError, match=r"task is 'classification', expected maps.*train_maps"):
+    released = next((Path(maps.__file__).parents[1] / "released").glob("*.safetensors"))
+    with pytest.raises(ContractError, match=r"task is 'classification', expected mass_maps.*train_maps"):
         Mapper.load(released)
 
 
