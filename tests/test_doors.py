@@ -242,6 +242,10 @@ class Bad:
         size = [] if "--config" in words else ["--input_size", "32"]
         return ["train", "--data_dir", source, "--log_dir", f"{self.folder}/logs", *size, *words]
 
+    def train_maps(self, *words: str, sky: str = SKY) -> list[str]:
+        given = ["--mixture", self.file("sky.yaml", sky), "--draws", "64", "--log_dir", f"{self.folder}/logs"]
+        return ["train_maps", *given, "--epoch_draws", "64", "--validation_draws", "64", *words]
+
     def evaluate(self, *words: str, checkpoint: str | None = None, data: str | None = None) -> list[str]:
         source = data or str(self.place / "prepared/test")
         given = ["--checkpoint", checkpoint or self.checkpoint, "--data_dir", source]
@@ -311,6 +315,20 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "train, other bands": (lambda b: b.train("--bands", "[u, v, w]"), ("sim_0", "expected bands u,v,w, got g,r,i")),
     "train, garbage to resume": (lambda b: b.train("--resume", b.file("x.ckpt", "x")), ("x.ckpt", "best.ckpt")),
     "train, garbage to begin with": (lambda b: b.train("--init", b.file("x.ckpt", "x")), ("x.ckpt", "state_dict")),
+    "train_maps, unknown model": (lambda b: b.train_maps("--model", "resnet18"), ("'resnet18'", "lens_gnn, unet")),
+    "train_maps, unknown loss": (lambda b: b.train_maps("--loss", "{bce: 1}"), ("bce", "kappa, poisson, psi")),
+    "train_maps, unknown option": (
+        lambda b: b.train_maps("--model_options", "{layers: 3}"),
+        ("layers", "patch, hops, width"),
+    ),
+    "train_maps, composites": (
+        lambda b: b.train_maps(sky=SKY.replace("size", "representations: {composite: 1}, size")),
+        ("sky.yaml", "composites", "`representations`"),
+    ),
+    "train_maps, a finder to resume": (
+        lambda b: b.train_maps("--resume", b.checkpoint),
+        ("'classification'", "mass_maps"),
+    ),
     "evaluate, unknown survey": (lambda b: b.evaluate("--survey", "dess"), ("'dess'", "Known: ")),
     "evaluate, missing folder": (lambda b: b.evaluate(data="absent"), ("absent", "index")),
     "evaluate, missing files": (lambda b: b.evaluate(data=b.index("no.fits,1,0.2")), ("1 of 1 files", "no.fits")),

@@ -28,6 +28,8 @@ FACE = {
     "mlensing.evaluation.measure": ["evaluate_scores", "rank_scores"],
     "mlensing.evaluation.report": ["Report"],
     "mlensing.evaluation.realism": ["Realism", "compare"],
+    "mlensing.gnn": ["MAP_MODELS", "build_maps"],
+    "mlensing.gnn.graph": ["patch_graph", "to_data"],
     "mlensing.gnn.physics_ops": ["poisson_residual"],
     "mlensing.inference": ["Predictor", "evaluate_split", "write_scores"],
     "mlensing.inference.realism": ["realism"],
@@ -37,6 +39,8 @@ FACE = {
     "mlensing.survey": ["Survey", "survey_names"],
     "mlensing.training": ["Finder", "fit", "fit_live"],
     "mlensing.training.losses": ["LOSSES"],
+    "mlensing.training.mapper": ["Mapper"],
+    "mlensing.training.maps": ["fit_maps"],
     "src.datasets.lens_fits_dataset": ["LensFITSDataset"],
 }
 HEAVY = ("torch", "numpy", "pandas", "astropy", "lightning", "jsonargparse", "matplotlib")

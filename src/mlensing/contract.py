@@ -17,6 +17,9 @@ from mlensing.errors import ContractError
 Representation = Literal["linear", "composite"]
 """How pixels carry light: ``linear`` in flux (FITS), ``composite`` as stretched 8-bit colour (PNG, JPEG)."""
 
+Task = Literal["classification", "maps", "mass_maps"]
+"""What a network says: a logit, or maps of the mass alone."""
+
 CHANNELS = ("blue", "green", "red")
 """Bands of a model that takes any survey: each survey says which of its bands plays which part."""
 
@@ -81,7 +84,7 @@ class ModelContract(BaseModel):
     """Everything that must agree between a network and the pixels it is given.
 
     Attributes:
-        name: architecture, a key of ``mlensing.models.MODELS``.
+        name: architecture, a key of ``mlensing.models.MODELS``, or of ``mlensing.gnn.MAP_MODELS``.
         options: keyword arguments of that architecture.
         bands: band names in the order of the network's input, or ``CHANNELS``.
         input_size: pixels a side.
@@ -106,7 +109,7 @@ class ModelContract(BaseModel):
     pixel_scale: tuple[float, float]
     softening: float = Field(default=3.0, gt=0)
     statistics: dict[Representation, BandStatistics] = Field(min_length=1)
-    task: Literal["classification", "maps"] = "classification"
+    task: Task = "classification"
     sigma_crit: Literal["dimensionless", "physical"] = "dimensionless"
     class_weight_ratio: float = Field(default=1.0, gt=0)
     prevalence: float = Field(default=0.5, gt=0, lt=1)

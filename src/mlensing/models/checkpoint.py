@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,15 +54,18 @@ class Checkpoint:
     config: dict[str, Any]
     content: dict[str, Any] = field(repr=False)
 
-    def network(self) -> nn.Module:
+    def network(self, make: Callable[..., nn.Module] = build) -> nn.Module:
         """The trained network, in evaluation mode.
+
+        Arguments:
+            make: ``(name, contract, **options) -> module``, of the contract's task.
 
         Raises:
             ContractError: weights that are not those of the architecture the contract names, or not finite.
         """
         state = self.content["state_dict"]
         weights = {key.removeprefix(PREFIX): _single(state[key]) for key in state if key.startswith(PREFIX)}
-        net = self._frame()
+        net = self._frame(make)
         wrong = _misfit(net.state_dict(), weights)
         if wrong:
             raise ContractError(self.path, f"its weights are not those of {self.contract.name} ({wrong})", REMEDY)
@@ -72,7 +75,7 @@ class Checkpoint:
         net.load_state_dict(weights, assign=True)
         return net.eval()
 
-    def _frame(self) -> nn.Module:
+    def _frame(self, make: Callable[..., nn.Module]) -> nn.Module:
         """The network without memory: what a file asks for may be more than what it holds."""
         options = self.contract.options.values()
         if not all(isinstance(value, (bool, int, float, str)) for value in options):
@@ -81,7 +84,7 @@ class Checkpoint:
             raise ContractError(self.path, f"its network has options above {LARGEST}", REMEDY)
         try:
             with torch.device("meta"):
-                return build(self.contract.name, self.contract, **self.contract.options)
+                return make(self.contract.name, self.contract, **self.contract.options)
         except (ConfigError, RuntimeError, TypeError, ValueError) as error:
             problem = f"its network cannot be built ({str(error).splitlines()[0].rstrip('.')})"
             raise ContractError(self.path, problem, REMEDY) from error
@@ -204,8 +207,12 @@ def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "calibration": {"kind": "temperature", "parameters": [raw["temperature"]]}}
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path, *, tasks: Sequence[str] = TASKS) -> Checkpoint:
     """Read a checkpoint on the CPU: ``.ckpt``, ``.safetensors`` or ``.onnx``, as its ending says.
+
+    Arguments:
+        path: the file.
+        tasks: what its network may be for; those of lens finders, if nothing is said.
 
     Raises:
         ContractError: no such file, not a checkpoint (corrupt, empty, foreign), of a newer format, of another
@@ -220,10 +227,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
         return read_onnx(path)
     content = _content(path)
-    return Checkpoint(path, *interpret(path, content), content)
+    return Checkpoint(path, *interpret(path, content, tasks), content)
 
 
-def interpret(path: Path, content: Mapping[str, Any]) -> tuple[ModelContract, dict[str, Any]]:
+def interpret(
+    path: Path, content: Mapping[str, Any], tasks: Sequence[str] = TASKS
+) -> tuple[ModelContract, dict[str, Any]]:
     """Contract and configuration from the strings of a file.
 
     Raises:
@@ -234,9 +243,11 @@ def interpret(path: Path, content: Mapping[str, Any]) -> tuple[ModelContract, di
         raise ContractError(path, problem, "Install a newer mlensing.")
     try:
         raw, config = _upgraded(json.loads(content["contract"])), json.loads(content["config"])
-        if raw.get("task") not in TASKS:
-            problem = f"its task is {raw.get('task')!r}, expected {' or '.join(TASKS)}"
-            raise ContractError(path, problem, "Give a checkpoint of a lens finder.")
+        if raw.get("task") not in tasks:
+            problem = f"its task is {raw.get('task')!r}, expected {' or '.join(tasks)}"
+            finder = set(tasks) <= set(TASKS)
+            remedy = "Give a checkpoint of a lens finder." if finder else "Give one that `mlensing train_maps` wrote."
+            raise ContractError(path, problem, remedy)
         if not isinstance(config, dict):
             raise TypeError("its configuration is no table")
         return ModelContract.model_validate(raw), config

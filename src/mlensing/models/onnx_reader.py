@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ REMEDY = "Export it again from its checkpoint: mlensing export."
 class OnnxCheckpoint(Checkpoint):
     """A finder in an ONNX file; ``content`` holds its strings, its domain, and the file itself under ``model``."""
 
-    def network(self) -> nn.Module:
-        """The network, run by onnxruntime on the CPU."""
+    def network(self, make: Callable[..., nn.Module] | None = None) -> nn.Module:
+        """The network, run by onnxruntime on the CPU; there is nothing to make."""
         return OnnxNetwork(self.content["model"])
 
 

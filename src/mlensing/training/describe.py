@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import Generator, Tensor
 
 import mlensing
-from mlensing.contract import CHANNELS, BandStatistics, ModelContract, Representation
+from mlensing.contract import CHANNELS, BandStatistics, ModelContract, Representation, Task
 from mlensing.data.normalise import measure_statistics
 from mlensing.errors import ConfigError, ContractError
 from mlensing.models.checkpoint import read_checkpoint
@@ -39,7 +39,7 @@ def new_contract(resume: str | None, **fields: Any) -> ModelContract:
         raise ConfigError("training", f"settings out of range ({detail})", "Correct them.") from error
     if resume is None:
         return contract
-    kept = read_checkpoint(resume).contract
+    kept = read_checkpoint(resume, tasks=(contract.task,)).contract
     for name in KEPT:
         if getattr(kept, name) != getattr(contract, name):
             problem = f"it was trained with {name} {getattr(kept, name)}, now {getattr(contract, name)}"
@@ -47,11 +47,12 @@ def new_contract(resume: str | None, **fields: Any) -> ModelContract:
     return kept
 
 
-def sky_fields(mixture: Mixture, seed: int, real: RealSky) -> dict[str, Any]:
+def sky_fields(mixture: Mixture, seed: int, real: RealSky, *, task: Task = "classification") -> dict[str, Any]:
     """What a simulated sky says in a contract: all but the network and the statistics.
 
     Arguments:
         real: what of it is real.
+        task: of the network; all but ``mass_maps`` need both lenses and others.
     """
     hashes, hosts = [f"{name} {part['hash']}".encode() for name, part in real.record().items()], real.hosts
     scales = [Survey.load(name).pixel_scale for name in mixture.surveys]
@@ -61,14 +62,15 @@ def sky_fields(mixture: Mixture, seed: int, real: RealSky) -> dict[str, Any]:
         bands = mixture.bands or (CHANNELS if len(hosts.bands) == 3 else hosts.bands)
     labelled = sum(weight for name, weight in mixture.classes.items() if name != "faint_lens")
     share = mixture.classes.get("lens", 0.0) / labelled if labelled else 0.0
-    if not 0 < share < 1:
+    if task != "mass_maps" and not 0 < share < 1:
         remedy = "Give `lens` and at least one other class a weight."
         raise ConfigError("mixture", f"the share of lenses is {share:g}", remedy)
     return {
         "bands": bands,
         "input_size": mixture.size,
         "pixel_scale": (min(scales), max(scales)),
-        "prevalence": share,
+        "task": task,
+        **({"prevalence": share} if task != "mass_maps" else {}),
         "training_hash": fingerprint(mixture.model_dump_json().encode(), str(seed).encode(), *hashes),
     }
 

@@ -7,25 +7,22 @@ device of the network; loaders only copy raw pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Generator, Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAUROC
 
 from mlensing.contract import ModelContract
 from mlensing.data.augment import augment
 from mlensing.data.normalise import Normaliser
-from mlensing.models.checkpoint import read_checkpoint, stamp
+from mlensing.models.checkpoint import read_checkpoint
 from mlensing.models.maps import predict_maps
 from mlensing.provenance import fingerprint
+from mlensing.training.learner import Learner
 from mlensing.training.losses import total_loss
-from mlensing.training.schedules import warmup_cosine
 
 MOVED = ("kappa", "psi", "alpha", "mask", "dx", "dy")
 """What of a batch turns and shifts with its images."""
@@ -34,7 +31,7 @@ Compose = Callable[[Tensor, Mapping[str, Tensor], Generator], Tensor]
 """``(image [B,3,H,W], batch, generator) -> 0..255 [B,3,H,W]``: linear light as some survey's 8-bit colour."""
 
 
-class Finder(LightningModule):
+class Finder(Learner):
     """Learns to tell lenses from everything else.
 
     Arguments:
@@ -52,6 +49,8 @@ class Finder(LightningModule):
 
     See also: ``training.fit`` runs it; ``inference.Predictor`` uses what it learned.
     """
+
+    figures: ClassVar[tuple[str, ...]] = ("train_loss", "val_loss", "val_auroc")
 
     def __init__(
         self,
@@ -141,23 +140,6 @@ class Finder(LightningModule):
     def validation_images(self, batch: Mapping[str, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
         """Raw images [B, C, H, W] of a validation batch, and which of them are composites [B]."""
         return self._composed(batch["image"], batch, self._generator("val", batch_idx, self.global_rank))
-
-    def configure_optimizers(self) -> Any:
-        """AdamW with linear warm-up and cosine, stepped by the batch."""
-        parameters = [p for p in self.net.parameters() if p.requires_grad]
-        decayed, free = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
-        groups = [
-            {"params": decayed, "weight_decay": self.weight_decay},
-            {"params": free, "weight_decay": 0.0},
-        ]
-        optimiser = torch.optim.AdamW(groups, lr=self.lr)
-        total = int(self.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimiser, partial(warmup_cosine, total=total, warmup=self.warmup))
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Contract and configuration ride along."""
-        stamp(checkpoint, self.contract, self.config)
 
     def _loss(self, output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
         ratio = torch.full((), self.contract.class_weight_ratio, device=output["logit"].device)

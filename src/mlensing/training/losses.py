@@ -5,13 +5,14 @@
 YAML: ``loss: {bce: 1.0, poisson: 0.1, kappa: 1.0}``, which is classification + lambda physics.
 
 The terms of maps count lenses whose true kappa is there (finite), pixel by pixel, without the border and without what a
-``mask`` covers; a batch without any gives zero. psi and alpha are compared up to what no image tells of them.
+``mask`` covers; a batch without any gives zero. psi and alpha are compared up to what no image tells of them. A batch
+without ``label`` is of lenses alone; one with ``trusted`` says itself where derivatives hold (``gnn.truth``).
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Literal
 
@@ -60,7 +61,8 @@ def weighted_bce(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> T
 def usable(batch: Mapping[str, Tensor], *, core: float) -> Tensor:
     """Pixels [B, H, W] of lenses with a known kappa, the border and a core of so many pixels left out.
 
-    A core of 0 leaves out no more than a pixel whose middle is that of the image.
+    A core of 0 leaves out no more than a pixel whose middle is that of the image. Where there is a core to leave out
+    and the batch has ``trusted``, it is that, known or not.
 
     Example:
         >>> kappa = torch.ones(3, 8, 8)
@@ -69,7 +71,11 @@ def usable(batch: Mapping[str, Tensor], *, core: float) -> Tensor:
         [36, 0, 0]
     """
     kappa = batch["kappa"]
-    keep = kappa.isfinite() & (batch["label"] >= LENS)[:, None, None]
+    if core and "trusted" in batch:
+        return batch["trusted"]
+    keep = kappa.isfinite()
+    if "label" in batch:
+        keep = keep & (batch["label"] >= LENS)[:, None, None]
     if "mask" in batch:
         keep = keep & ~batch["mask"]
     inside = interior_mask(*kappa.shape[-2:], dx=1.0, dy=1.0, border=BORDER, core=core, device=kappa.device)
@@ -150,12 +156,46 @@ def alpha_error(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Te
     return masked_mean((apart - shift[..., None, None]).square().sum(1), keep)
 
 
+def consistency(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+    """Square difference of kappa from a teacher's over one plus the teacher's variance: unlabelled images teach too.
+
+    No gradient reaches the teacher. If the two saw different views, its maps must have been turned back before.
+
+    Arguments:
+        output: ``kappa`` [B, H, W].
+        batch: ``teacher_kappa``, ``teacher_kappa_log_variance`` [B, H, W], see :func:`with_teacher`.
+
+    Raises:
+        ConfigError: no teacher in the batch.
+
+    Example:
+        >>> said = {"kappa": torch.ones(1, 2, 2), "kappa_log_variance": torch.zeros(1, 2, 2)}
+        >>> consistency({"kappa": torch.zeros(1, 2, 2)}, with_teacher({}, said)).item()
+        0.5
+    """
+    if "teacher_kappa" not in batch:
+        raise ConfigError("loss", "consistency needs a teacher", "Give one, or take the term out.")
+    precision = 1 / (1 + batch["teacher_kappa_log_variance"].detach().exp())  # a confident teacher must not blow up
+    return (precision * (output["kappa"] - batch["teacher_kappa"].detach()).square()).mean()
+
+
+def with_teacher(batch: Mapping[str, Tensor], output: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The batch with what a teacher says of its images, as ``teacher_kappa`` and so on.
+
+    Example:
+        >>> sorted(with_teacher({"dx": torch.ones(1)}, {"psi": torch.zeros(1, 2, 2)}))
+        ['dx', 'teacher_psi']
+    """
+    return {**batch, **{f"teacher_{name}": value.detach() for name, value in output.items()}}
+
+
 LOSSES: dict[str, Loss] = {
     "bce": weighted_bce,
     "poisson": poisson,
     "kappa": kappa_nll,
     "psi": psi_error,
     "alpha": alpha_error,
+    "consistency": consistency,
 }
 MAP_TERMS = ("poisson", "kappa", "psi", "alpha")
 """Terms that need a map head, and true maps to learn from."""
@@ -171,8 +211,12 @@ def task_of(terms: Mapping[str, float] | None) -> Literal["classification", "map
     return "maps" if set(terms or ()) & set(MAP_TERMS) else "classification"
 
 
-def total_loss(terms: Mapping[str, float]) -> Loss:
+def total_loss(terms: Mapping[str, float], *, known: Collection[str] = ("bce", *MAP_TERMS)) -> Loss:
     """One loss from named, weighted ones.
+
+    Arguments:
+        terms: weights by name.
+        known: names that can be had here; ``consistency`` takes a teacher.
 
     Raises:
         ConfigError: no term, or an unknown name.
@@ -182,10 +226,11 @@ def total_loss(terms: Mapping[str, float]) -> Loss:
         >>> round(float(loss({"logit": torch.zeros(1)}, {"label": torch.ones(1)})), 4)
         1.3863
     """
-    unknown = sorted(set(terms) - set(LOSSES))
+    unknown = sorted(set(terms) - set(known))
     if unknown or not terms:
         problem = f"unknown term {', '.join(unknown)}" if unknown else "no term"
-        raise ConfigError("loss", problem, f"Known: {', '.join(LOSSES)}; for instance loss: {{bce: 1.0}}.")
+        example = next(iter(known))
+        raise ConfigError("loss", problem, f"Known: {', '.join(known)}; for instance loss: {{{example}: 1.0}}.")
     if set(terms) & set(MAP_TERMS) == {"poisson"}:
         warnings.warn("loss: maps that are zero satisfy poisson; give kappa or psi a weight beside it", stacklevel=2)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,18 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-COLUMNS = ("epoch", "step", "train_loss", "val_loss", "val_auroc", "lr")
-
 
 class EpochProgress(Callback):
     """A progress bar over the batches of an epoch, and the figures of each finished epoch.
 
     Arguments:
         table: CSV to which every epoch adds a row; a resumed run goes on in the same file.
+        figures: what the module logs, in this order.
         console: where to print; standard error by default, so that standard output stays free for results.
     """
 
-    def __init__(self, table: Path, console: Console | None = None) -> None:
-        self.table = table
+    def __init__(self, table: Path, figures: Sequence[str], console: Console | None = None) -> None:
+        self.table, self.figures = table, tuple(figures)
         self.console = console or Console(stderr=True)
         self.bar: Progress | None = None
 
@@ -54,7 +54,7 @@ class EpochProgress(Callback):
         if not trainer.is_global_zero:
             return
         row = self._row(trainer)
-        figures = "  ".join(f"{key} {row[key]:.4f}" for key in ("train_loss", "val_loss", "val_auroc") if key in row)
+        figures = "  ".join(f"{key} {row[key]:.4f}" for key in self.figures if key in row)
         self.console.print(f"epoch {row['epoch']}/{trainer.max_epochs}  {figures}", highlight=False)
         self._record(row)
 
@@ -68,14 +68,14 @@ class EpochProgress(Callback):
             self.bar = None
 
     def _row(self, trainer: Trainer) -> dict[str, Any]:
-        metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key in COLUMNS}
+        metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key in self.figures}
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         return {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "lr": rate, **metrics}
 
     def _record(self, row: dict[str, Any]) -> None:
         fresh = not self.table.exists()
         with self.table.open("a", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, restval="")
+            writer = csv.DictWriter(file, ("epoch", "step", *self.figures, "lr"), restval="")
             if fresh:
                 writer.writeheader()
             writer.writerow(row)

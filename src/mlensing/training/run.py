@@ -29,6 +29,7 @@ from mlensing.models.checkpoint import read_checkpoint
 from mlensing.models.domain import Domain
 from mlensing.provenance import provenance, write_json
 from mlensing.training.finder import Finder
+from mlensing.training.learner import Learner
 from mlensing.training.progress import EpochProgress
 
 Monitor = Literal["val_loss", "val_auroc"]
@@ -62,10 +63,40 @@ def run(
     Returns:
         path of ``best.ckpt``.
     """
+    path, loop = learn(
+        finder, data, command=command, max_epochs=max_epochs, patience=patience, monitor=monitor, ema=ema,
+        resume=resume, log_dir=log_dir, **trainer,
+    )  # fmt: skip
+    data.trainer = None  # from here on a loader has every row, not a process' share
+    if loop.is_global_zero:
+        calibrate(path, data, loop.strategy.root_device)
+        learn_domain(path, data, loop.strategy.root_device)
+    loop.strategy.barrier()  # nobody may read the checkpoint before it is calibrated
+    return path
+
+
+def learn(
+    learner: Learner,
+    data: LightningDataModule,
+    *,
+    command: str,
+    max_epochs: int,
+    patience: int | None,
+    monitor: str,
+    ema: float,
+    resume: str | Path | None,
+    log_dir: str | Path,
+    **trainer: Any,
+) -> tuple[Path, Trainer]:
+    """The training itself; arguments as for ``run``.
+
+    Returns:
+        path of ``best.ckpt``, and the trainer.
+    """
     folder = run_folder(Path(log_dir), None if resume is None else Path(resume))
     best = _checkpointing(folder, monitor)
     mode = "max" if monitor == "val_auroc" else "min"
-    callbacks: list[Callback] = [EpochProgress(folder / "metrics.csv"), *best]
+    callbacks: list[Callback] = [EpochProgress(folder / "metrics.csv", learner.figures), *best]
     if patience is not None:
         callbacks.append(EarlyStopping(monitor, patience=patience, mode=mode))
     if ema > 0:
@@ -75,15 +106,9 @@ def run(
         if loop.is_global_zero:  # the other processes are told the folder by the checkpoint callback
             if resume is None:
                 _make(folder)
-            write_json(folder / "provenance.json", provenance(command, finder.config, finder.seed))
-        loop.fit(finder, data, ckpt_path=resume, weights_only=True)
-    path = Path(best[0].best_model_path)
-    data.trainer = None  # from here on a loader has every row, not a process' share
-    if loop.is_global_zero:
-        calibrate(path, data, loop.strategy.root_device)
-        learn_domain(path, data, loop.strategy.root_device)
-    loop.strategy.barrier()  # nobody may read the checkpoint before it is calibrated
-    return path
+            write_json(folder / "provenance.json", provenance(command, learner.config, learner.seed))
+        loop.fit(learner, data, ckpt_path=resume, weights_only=True)
+    return Path(best[0].best_model_path), loop
 
 
 def _loop(**options: Any) -> Trainer:
@@ -173,7 +198,7 @@ def _known(finder: Finder, batch: Mapping[str, Tensor], index: int) -> tuple[Ten
     return batch["label"][known], finder.validation_logit(batch, index)[known]
 
 
-def _checkpointing(folder: Path, monitor: Monitor) -> list[ModelCheckpoint]:
+def _checkpointing(folder: Path, monitor: str) -> list[ModelCheckpoint]:
     """``best.ckpt`` by the monitored figure, then ``last.ckpt``, whose state so includes what was best."""
     mode = "max" if monitor == "val_auroc" else "min"
     common: dict[str, Any] = {

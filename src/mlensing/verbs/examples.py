@@ -17,6 +17,10 @@ EXAMPLES: dict[str, list[str]] = {
         "--mixture configs/release_sky.yaml --draws 40000 --loss '{bce: 1.0, kappa: 1.0, psi: 0.1, poisson: 0.3}'",
         "--mixture configs/release_sky.yaml --init best.ckpt --labelled data/processed/ --draws 16384 --lr 3e-4",
     ],
+    "train_maps": [
+        "--mixture configs/maps_sky.yaml --draws 40000",
+        "--mixture configs/maps_sky.yaml --draws 40000 --model unet --log_dir lightning_logs/unet",
+    ],
     "sweep": [
         "--config configs/baseline.yaml --data_dir data/processed --trials 12 --max_epochs 9 --output_dir sweeps/a",
         "--data_dir data/processed --ranges '{lr: [1e-4, 1e-2]}' --points 0 --output_dir sweeps/b",

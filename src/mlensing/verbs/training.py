@@ -1,4 +1,4 @@
-"""What trains: train, train_live, sweep.
+"""What trains: train, train_live, train_maps, sweep.
 
 Each verb takes its parsed options, imports what it needs, and prints what it wrote.
 """
@@ -25,6 +25,15 @@ def train_live_verb(options: Options) -> None:
     from mlensing.training import fit_live
 
     _announce(fit_live(**options))
+
+
+def train_maps_verb(options: Options) -> None:
+    """Train a network that maps the mass of lenses, on a simulated sky."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    from mlensing.training.maps import fit_maps
+
+    rank_zero_only(print)(f"wrote {fit_maps(**options)}; mlensing.training.mapper.Mapper.load reads it")
 
 
 def sweep_verb(options: Options) -> None:
