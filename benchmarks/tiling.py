@@ -41,6 +41,7 @@ class Watch(threading.Thread):
         self.peak, self.going = 0.0, True
 
     def run(self) -> None:
+        """Look until told to stop."""
         while self.going:
             self.peak = max(self.peak, anonymous())
             time.sleep(0.01)

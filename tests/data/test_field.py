@@ -84,7 +84,7 @@ def test_a_wcs_that_is_not_sound_gives_no_position(change: dict[str, Any]) -> No
 def test_bands_must_share_a_grid_and_have_names(pixels: np.ndarray, tmp_path: Path) -> None:
     paths = write(tmp_path, "files", pixels)
     fits.setval(paths[2], "CRPIX1", value=SKY["CRPIX1"] + 1)
-    with pytest.raises(ImageError, match="1.0 pixels off"), open_field(paths):
+    with pytest.raises(ImageError, match="pixels off that of"), open_field(paths):
         pass
     with pytest.raises(ImageError, match="Bring the bands to one grid"):
         fits.PrimaryHDU(pixels[0, 1:]).writeto(tmp_path / "short.fits")

@@ -156,7 +156,7 @@ def test_settings_that_cannot_be_are_told(path: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="share"):
         slid(path, Brightest(), refine=2.0)
     small = write_field(tmp_path / "small.fits", shape=(30, 203))
-    with pytest.raises(ConfigError, match="less than one window of 32 x 32.*mlensing predict"):
+    with pytest.raises(ConfigError, match=r"less than one window of 32 x 32.*mlensing predict"):
         slid(small, Brightest())
     with pytest.raises(ConfigError, match=r"ends in \.fits"):
         map_field(Brightest(), [path], output="maps.png")  # type: ignore[arg-type]
