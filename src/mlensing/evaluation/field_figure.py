@@ -55,7 +55,8 @@ def write_field_figure(
         left, right, beside_it = figure.subplots(1, 3, width_ratios=(30, 30, 1))
         figure.subplots_adjust(left=0.01, right=0.95, bottom=0.02, top=0.94, wspace=0.03)
         left.imshow(picture, origin="lower", interpolation="nearest")
-        shown = right.imshow(probability, origin="lower", vmin=0, vmax=1, cmap="magma", interpolation="nearest")
+        colours = mpl.colormaps["magma"].with_extremes(bad=DARK.grid)
+        shown = right.imshow(probability, origin="lower", vmin=0, vmax=1, cmap=colours, interpolation="nearest")
         bar = figure.colorbar(shown, cax=beside_it, label="probability")
         bar.ax.tick_params(colors=DARK.ink)
         bar.ax.yaxis.label.set_color(DARK.ink)
@@ -71,4 +72,4 @@ def _mark(axes: Axes, places: Sequence[tuple[float, float]], scores: NDArray[np.
     for number, ((x, y), score) in enumerate(zip(places, scores, strict=True), 1):
         axes.add_patch(Rectangle((x - half, y - half), 2 * half, 2 * half, fill=False, edgecolor=DARK.lens, lw=1.0))
         words = f"{number}: {score:.2f}"
-        axes.text(x - half, y + half, words, color=DARK.lens, fontsize=7, va="bottom", clip_on=True)
+        axes.text(x - half, y + half, words, color=DARK.lens, fontsize=7, va="top", clip_on=True)

@@ -117,7 +117,7 @@ def _draw(path: Path, predictor: Predictor, field: Field, heat: HeatMap, peaks: 
     y, x = (np.arange(n) * step + (step - 1) / 2 for n in shown.shape[:2])
     places = [((peak.x + 0.5) / step - 0.5, (peak.y + 0.5) / step - 0.5) for peak in peaks]
     scores = sigmoid(np.array([peak.logit for peak in peaks]))
-    write_field_figure(path, shown, sigmoid(heat.sample(y, x)), places, scores, heat.window.columns / step / 2)
+    write_field_figure(path, shown, sigmoid(heat.sample(y, x)), places, scores, heat.window.columns / step / 4)
 
 
 def candidate_table(field: Field, peaks: Sequence[Peak]) -> pd.DataFrame:
