@@ -96,7 +96,7 @@ def read_cutout(
     from mlensing.data.images import read_picture
 
     path = Path(path)
-    _require_file(path)
+    require_file(path)
     name = path.name.lower()
     if name.endswith(FITS_ENDINGS):
         cutout = read_fits(path, band_hdus=band_hdus, maps=maps)
@@ -108,7 +108,12 @@ def read_cutout(
     return with_survey(cutout, survey)
 
 
-def _require_file(path: Path) -> None:
+def require_file(path: Path) -> None:
+    """Refuse a path where no file with content is.
+
+    Raises:
+        ImageError: missing or empty.
+    """
     if not path.is_file():
         raise ImageError(path, "no such file", "Check the path.")
     if path.stat().st_size == 0:
@@ -226,7 +231,7 @@ def frame(cutout: Cutout, size: int, scale_range: tuple[float, float] | None = N
         scale_range: smallest and largest pixel scale [arcsec/px]; None keeps the scale as it is.
     """
     if scale_range is not None and cutout.scales is not None:
-        x, y = (_nearest_scale(scale, scale_range) for scale in cutout.scales)
+        x, y = (nearest_scale(scale, scale_range) for scale in cutout.scales)
         if (x, y) != cutout.scales:
             cutout = _resampled(cutout, x, y)
     padded = min(cutout.image.shape[1:]) < size  # most are not, and the sky takes longer than the cut
@@ -241,7 +246,13 @@ def frame(cutout: Cutout, size: int, scale_range: tuple[float, float] | None = N
     )
 
 
-def _nearest_scale(scale: float, scale_range: tuple[float, float]) -> float:
+def nearest_scale(scale: float, scale_range: tuple[float, float]) -> float:
+    """The scale itself within the range (2 % to spare), or the nearer end of it [arcsec/px].
+
+    Example:
+        >>> nearest_scale(0.05, (0.1, 0.4)), nearest_scale(0.2, (0.1, 0.4))
+        (0.1, 0.2)
+    """
     low, high = scale_range
     return scale if low / 1.02 <= scale <= high * 1.02 else min(max(scale, low), high)
 

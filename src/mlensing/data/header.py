@@ -81,7 +81,7 @@ def wcs_scales(header: Mapping[str, Any]) -> tuple[float, float] | None:
     """
     kinds = [str(header.get(key, "")).strip() for key in ("CTYPE1", "CTYPE2")]
     units = [ANGLES.get(str(header.get(key, "")).strip().lower()) for key in ("CUNIT1", "CUNIT2")]
-    matrix = _linear_part(header)
+    matrix = linear_part(header)
     if None in units or matrix is None or {kind[:2] for kind in kinds} not in ({"RA", "DE"}, {"GL"}):
         return None
     to_degree = [unit.to(u.deg) for unit in units if unit is not None]
@@ -92,7 +92,7 @@ def wcs_scales(header: Mapping[str, Any]) -> tuple[float, float] | None:
     return (x, y) if x > 0 and y > 0 else None
 
 
-def _linear_part(header: Mapping[str, Any]) -> list[list[float]] | None:
+def linear_part(header: Mapping[str, Any]) -> list[list[float]] | None:
     """The matrix from pixels to sky, of CD or of CDELT and PC; None unless whole, finite and invertible."""
     if any(f"CD{i}_{j}" in header for i in (1, 2) for j in (1, 2)):
         matrix = [[header.get(f"CD{i}_{j}", 0.0) for j in (1, 2)] for i in (1, 2)]

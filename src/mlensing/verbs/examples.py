@@ -40,6 +40,10 @@ EXAMPLES: dict[str, list[str]] = {
         "index.csv --checkpoint best.ckpt --maps --accept 0.9 --output lenses.csv",
         "a.fits b.png index.csv --survey cfhtls --prevalence 0.001 --output scores.parquet",
     ],
+    "map": [
+        "field.fits --survey kids --output maps.fits",
+        "field_g.fits field_r.fits field_i.fits --survey cfhtls --prevalence 1e-4 --output maps.fits",
+    ],
     "export": [
         "best.ckpt --output model.onnx",
         "my_ensemble/ --int8 true --mixture configs/release_sky.yaml",
