@@ -83,9 +83,9 @@ def test_the_simulated_sky_is_half_colour_and_its_seed_its_own(finders: list[str
     ensemble, seen = Ensemble.load(finders[0], "cpu"), []
     score = ensemble.members[0].score
 
-    def watched(image: torch.Tensor, composite: torch.Tensor) -> MemberScores:
+    def watched(image: torch.Tensor, composite: torch.Tensor, maps: torch.Tensor | None) -> MemberScores:
         seen.append((image, composite))
-        return score(image, composite)
+        return score(image, composite, maps=maps)
 
     ensemble.members[0].score = watched  # type: ignore[method-assign, assignment]
     found, other = (simulated_validation(ensemble, SKY, 64, seed) for seed in (0, 1))

@@ -42,19 +42,24 @@ class Brightest:
         if maps:
             self.members = [SimpleNamespace(has_maps=True, maps=self.maps)]
 
-    def score(self, image: Tensor, composite: Tensor) -> EnsembleScores:
+    def score_pixels(self, image: Tensor, composite: Tensor, spacing: Tensor) -> EnsembleScores:
         assert image.shape[1:] == (3, 32, 32) and not composite.any()
         self.windows += len(image)
         y, x = torch.meshgrid(*[torch.arange(32.0) - 15.5] * 2, indexing="ij")
         near = torch.exp(-(x**2 + y**2) / 50)
         logit = (image[:, 1] * near).sum((1, 2)).double().numpy()[None] - 10
-        return EnsembleScores(logit, np.ones_like(logit), np.full_like(logit, 0.5))
+        return EnsembleScores(logit, np.ones_like(logit), np.full_like(logit, 0.5), np.full_like(logit, np.nan))
 
     def maps(self, image: Tensor, composite: Tensor, spacing: Tensor) -> dict[str, Tensor]:
         """psi = x^2 + 2 y [arcsec^2] in the window, so alpha = (2 x, 2); kappa = 1."""
         step = spacing[:, :1, None]
         x = (torch.arange(32.0) - 15.5).expand(len(image), 32, 32) * step
-        return {"kappa": torch.ones_like(x), "psi": x**2 + 2 * x.transpose(1, 2), "logit": torch.zeros(len(image))}
+        unit = torch.ones_like(x)
+        return {
+            "kappa": unit,
+            "kappa_log_variance": unit,
+            "psi": x**2 + 2 * x.transpose(1, 2),
+        }
 
     def fused(self, scores: EnsembleScores) -> tuple[np.ndarray, None]:
         return scores.logit[0], None

@@ -53,7 +53,8 @@ def celestial_wcs(header: Mapping[str, Any]) -> WCS | None:
     """
     kinds = [str(header.get(key, "")).strip() for key in ("CTYPE1", "CTYPE2")]
     units = [ANGLES.get(str(header.get(key, "")).strip().lower()) for key in ("CUNIT1", "CUNIT2")]
-    matrix, reference = linear_part(header), {key: header.get(key) for key in LARGEST}
+    matrix = linear_part(header)
+    reference: dict[str, Any] = {key: header.get(key) for key in LARGEST}
     sound = all(_within(value, LARGEST[key]) for key, value in reference.items())
     named = any(kinds == [f"RA---{name}", f"DEC--{name}"] for name in PROJECTIONS)
     if matrix is None or None in units or not named or not sound or _bent(header):

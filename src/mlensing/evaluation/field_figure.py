@@ -48,7 +48,7 @@ def write_field_figure(
         True
     """
     height, width = picture.shape[:2]
-    style: dict[str, Any] = {**STYLE, "text.color": DARK.ink, "axes.edgecolor": DARK.grid, "axes.titlecolor": DARK.ink}
+    style: Any = {**STYLE, "text.color": DARK.ink, "axes.edgecolor": DARK.grid, "axes.titlecolor": DARK.ink}
     with mpl.rc_context(style):
         figure = Figure(figsize=(13, 6.3 * height / width + 0.5), dpi=100, facecolor=GROUND)
         FigureCanvasAgg(figure)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mlensing.data.cutout import Image, select_bands
 from mlensing.data.field import Field, open_field
@@ -21,7 +19,7 @@ from mlensing.errors import ConfigError
 from mlensing.evaluation.calibration import sigmoid
 from mlensing.evaluation.field_figure import write_field_figure
 from mlensing.inference.heat_map import HeatMap, Peak, framed, slide
-from mlensing.inference.member import Member
+from mlensing.inference.lenses import joint_maps, mappers
 from mlensing.inference.predictor import UNLIKE, Predictor
 from mlensing.inference.scores import write_scores
 from mlensing.physics import gradient
@@ -30,9 +28,6 @@ COLUMNS = ("x", "y", "ra", "dec", "probability", "logit", "unlike", "flag")
 MAPS = ("KAPPA", "PSI", "ALPHA_X", "ALPHA_Y")
 SHOWN = 1200
 """Pixels of the picture along the field's longer side, at most."""
-
-MapHead = Callable[[Tensor, Tensor, Tensor], Mapping[str, Tensor]]
-"""Raw windows [B, C, S, S], whether composite [B], spacing dx, dy [B, 2] -> kappa, psi [arcsec^2], each [B, S, S]."""
 
 
 def map_field(
@@ -105,16 +100,15 @@ def map_field(
 def _planes(predictor: Predictor, field: Field, heat: HeatMap, accepted: Sequence[Peak]) -> dict[str, Rows]:
     """How to make the rows of each map."""
     planes = {"PROBABILITY": _probability(heat, field.shape[1])}
-    head = mean_maps(predictor.ensemble.members)
-    if head is not None:
-        planes |= _pasted(window_maps(head, predictor, field, heat, accepted), heat, accepted, field.shape[1])
+    if any(member.has_maps for member in predictor.ensemble.members):
+        planes |= _pasted(window_maps(predictor, field, heat, accepted), heat, accepted, field.shape[1])
     return planes
 
 
 def _draw(path: Path, predictor: Predictor, field: Field, heat: HeatMap, peaks: Sequence[Peak]) -> None:
     """The picture: field and heat-map, both in blocks of pixels."""
     shown, step = shrunk(field, predictor)
-    y, x = (np.arange(n) * step + (step - 1) / 2 for n in shown.shape[:2])
+    y, x = (np.arange(n, dtype=np.float64) * step + (step - 1) / 2 for n in shown.shape[:2])
     places = [((peak.x + 0.5) / step - 0.5, (peak.y + 0.5) / step - 0.5) for peak in peaks]
     scores = sigmoid(np.array([peak.logit for peak in peaks]))
     write_field_figure(path, shown, sigmoid(heat.sample(y, x)), places, scores, heat.window.columns / step / 4)
@@ -129,30 +123,15 @@ def candidate_table(field: Field, peaks: Sequence[Peak]) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(COLUMNS, content, strict=True)))
 
 
-def mean_maps(members: Sequence[Member]) -> MapHead | None:
-    """The mean of kappa and psi over the members that predict them; None if none does."""
-    mappers: list[Any] = [member for member in members if getattr(member, "has_maps", False)]
-    if not mappers:
-        return None
-
-    def head(image: Tensor, composite: Tensor, spacing: Tensor) -> Mapping[str, Tensor]:
-        found = [member.maps(image, composite, spacing) for member in mappers]
-        return {name: torch.stack([maps[name] for maps in found]).mean(0) for name in ("kappa", "psi")}
-
-    return head
-
-
-def window_maps(
-    head: MapHead, predictor: Predictor, field: Field, heat: HeatMap, peaks: Sequence[Peak]
-) -> dict[str, Image]:
+def window_maps(predictor: Predictor, field: Field, heat: HeatMap, peaks: Sequence[Peak]) -> dict[str, Image]:
     """Maps [N, rows, columns] of the windows at some peaks, on the field's own pixels; alpha at their spacing."""
-    window, found = heat.window, []
+    window, members, found = heat.window, mappers(predictor.ensemble.members), []
     for peak in peaks:
         row, column = _corner(peak, heat)
         strip = select_bands(field.rows(row, row + window.rows), predictor.contract.bands, where=field.where)
         pixels = torch.from_numpy(framed([strip.image[:, :, column : column + window.columns]], window))
-        maps = head(pixels, torch.zeros(1, dtype=torch.bool), torch.tensor([window.spacing]))
-        both = torch.cat([maps["kappa"], maps["psi"]]).float().cpu().numpy()
+        maps = joint_maps(members, pixels, torch.zeros(1, dtype=torch.bool), torch.tensor([window.spacing]))
+        both = torch.cat([maps.kappa, maps.psi]).numpy()
         found.append(resample(both, (window.rows, window.columns), conserve_sum=False))
     stack = np.stack(found) if found else np.empty((0, 2, window.rows, window.columns), np.float32)
     psi = torch.from_numpy(stack[:, 1].copy())

@@ -162,8 +162,9 @@ def slide(
     for step in steps:
         new = wanted & _on_grid(logit.shape, step) & ~judged
         for where, images in _batches(field, window, rows, columns, new, batch_size, predictor.contract):
-            composite = torch.zeros(len(images), dtype=torch.bool)
-            scores = predictor.ensemble.score(torch.from_numpy(images), composite)
+            composite, spacing = torch.zeros(len(images), dtype=torch.bool), torch.tensor(window.spacing)
+            pixels = torch.from_numpy(images), composite, spacing.expand(len(images), 2)
+            scores = predictor.score_pixels(*pixels)
             logit[where] = predictor.shifted(predictor.ensemble.fused(scores)[0], prevalence)
             unlike[where] = scores.unlike.mean(0)
         judged |= new
@@ -171,7 +172,8 @@ def slide(
             first = logit[new][np.isfinite(logit[new])]
             threshold = float(np.quantile(first, 1 - refine)) if len(first) else np.inf
         wanted = maximum_filter(np.where(judged, logit, -np.inf) >= threshold, size=2 * step - 1)
-    y, x = rows + (window.rows - 1) / 2, columns + (window.columns - 1) / 2
+    y = np.asarray(rows + (window.rows - 1) / 2, np.float64)
+    x = np.asarray(columns + (window.columns - 1) / 2, np.float64)
     return HeatMap(y, x, _filled(y, x, logit, judged, steps[0]), unlike, judged, window)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,13 +38,26 @@ def mappers(members: Sequence[Member]) -> list[Member]:
     return found
 
 
-def joint_maps(members: Sequence[Member], pixels: Sequence[Pixels]) -> tuple[Tensor, Tensor]:
-    """kappa and its variance [B, S, S], of several members together (law of total variance)."""
-    image, composite, spacing = stacked_pixels(pixels)
+class JointMaps(NamedTuple):
+    """Of several members together: kappa, its variance (law of total variance), psi [arcsec^2]; each [B, S, S]."""
+
+    kappa: Tensor
+    variance: Tensor
+    psi: Tensor
+
+
+def joint_maps(members: Sequence[Member], image: Tensor, composite: Tensor, spacing: Tensor) -> JointMaps:
+    """Maps of raw pixels, averaged over members.
+
+    Arguments:
+        members: that predict maps.
+        image, composite, spacing: as ``Member.maps``.
+    """
     found = [member.maps(image, composite, spacing) for member in members]
-    kappa = torch.stack([maps["kappa"].cpu() for maps in found])
-    variance = torch.stack([maps["kappa_log_variance"].exp().cpu() for maps in found])
-    return kappa.mean(0), variance.mean(0) + kappa.var(0, correction=0)
+    kappa, log_variance, psi = (
+        torch.stack([maps[name].float().cpu() for maps in found]) for name in ("kappa", "kappa_log_variance", "psi")
+    )
+    return JointMaps(kappa.mean(0), log_variance.exp().mean(0) + kappa.var(0, correction=0), psi.mean(0))
 
 
 def lens_columns(
@@ -75,7 +89,7 @@ def lens_properties(members: Sequence[Member], pixels: Sequence[Pixels]) -> dict
         members: that predict maps.
         pixels: as ``fit_to`` gives them; without a pixel scale only the axis ratio is known, without redshifts no mass.
     """
-    kappa, variance = joint_maps(members, pixels)
+    kappa, variance, _ = joint_maps(members, *stacked_pixels(pixels))
     spacing = torch.tensor([p.spacing for p in pixels])
     known = spacing.isfinite().all(1)
     sides = dict(zip(("dx", "dy"), spacing.nan_to_num(1.0).unbind(1), strict=True))

@@ -11,12 +11,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from mlensing.contract import ModelContract
 from mlensing.data.gather import Item, gather, read_item
@@ -156,7 +158,8 @@ class Predictor:
         first: list[Pixels] = []
         for batch in self._batches(items, batch_size, resample):
             good = [b for b in batch if isinstance(b, Pixels)]
-            columns += [self._scores(good, views, dropout, maps)] if good else []
+            options: dict[str, Any] = {"views": views, "dropout": dropout, "maps": maps}
+            columns += [self.score_pixels(*stacked_pixels(good), **options)] if good else []
             first += good[: MOST - len(first)]
             failures += [None if isinstance(b, Pixels) else b for b in batch]
         misfits = [failure for failure in failures if isinstance(failure, ContractError)]
@@ -166,8 +169,11 @@ class Predictor:
         scores = _spread(columns, [failure is None for failure in failures], len(self.ensemble.members))
         return self._table([item.file for item in items], scores, failures, prevalence), scores
 
-    def _scores(self, good: list[Pixels], views: Views, dropout: Dropout | None, maps: bool) -> EnsembleScores:
-        image, composite, spacing = stacked_pixels(good)
+    def score_pixels(
+        self, image: Tensor, composite: Tensor, spacing: Tensor, *, views: Views = 1, dropout: Dropout | None = None,
+        maps: bool = False,
+    ) -> EnsembleScores:  # fmt: skip
+        """Scores of raw pixels [B, C, S, S], as ``stacked_pixels`` gives them; maps where asked or fused by."""
         wanted = spacing if maps or self.ensemble.fusion.rule == "physics" else None
         return self.ensemble.score(image, composite, views=views, dropout=dropout, maps=wanted)
 
