@@ -106,7 +106,9 @@ def test_log_odds_are_those_of_the_window_that_is_cut_out(path: Path) -> None:
     image = torch.from_numpy(fits.getdata(path).astype(np.float32))
     row, column = 7, 11
     y, x = 4 * row, 4 * column
-    alone = predictor.score(image[None, :, y : y + 32, x : x + 32], torch.zeros(1, dtype=torch.bool))
+    alone = predictor.score_pixels(
+        image[None, :, y : y + 32, x : x + 32], torch.zeros(1, dtype=torch.bool), torch.ones(1, 2)
+    )
     assert heat.logit[row, column] == pytest.approx(alone.logit[0, 0], rel=1e-6)
     assert (heat.y[row], heat.x[column]) == (y + 15.5, x + 15.5)
     assert heat.sample(heat.y[[row]], heat.x[[column]])[0, 0] == heat.logit[row, column]
