@@ -15,7 +15,7 @@ from typing import Any
 
 import mlensing
 from mlensing.errors import MLensingError
-from mlensing.verbs import data, files, scoring, training
+from mlensing.verbs import data, files, modelling, scoring, training
 from mlensing.verbs.examples import EXAMPLES
 from mlensing.verbs.options import PROGRAM, Options, signature_parser
 
@@ -29,6 +29,7 @@ VERBS: dict[str, Callable[[Options], None]] = {
     "eval_paper": scoring.eval_paper_verb,
     "ensemble": scoring.ensemble_verb,
     "predict": scoring.predict_verb,
+    "model": modelling.model_verb,
     "export": files.export_verb,
     "card": files.card_verb,
     "push": files.push_verb,
@@ -46,6 +47,7 @@ PARSERS: dict[str, Callable[[], Any]] = {
     "eval_paper": scoring.eval_paper_parser,
     "ensemble": scoring.ensemble_parser,
     "predict": scoring.predict_parser,
+    "model": modelling.model_parser,
     "export": files.export_parser,
     "card": files.card_parser,
     "push": files.push_parser,

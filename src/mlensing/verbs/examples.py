@@ -34,6 +34,10 @@ EXAMPLES: dict[str, list[str]] = {
         "my_images/ --nonlenses my_random_galaxies/ --share 0.01",
         "a.fits b.png index.csv --survey cfhtls --prevalence 0.001 --output scores.parquet",
     ],
+    "model": [
+        "lens.fits --survey hst --pictures pictures",
+        "my_images/ --scores scores.csv --top 50 --survey lsst --output models.csv",
+    ],
     "export": [
         "best.ckpt --output model.onnx",
         "my_ensemble/ --int8 true --mixture configs/release_sky.yaml",

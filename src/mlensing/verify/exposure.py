@@ -1,0 +1,161 @@
+"""From a cutout as read to pixels, noise and PSF as a fit takes them: centred on the galaxy, a circle of odd size.
+
+The variance of a pixel is that of the file (one band) or else that of the sky, measured on the image, and of the
+light's photons, where a survey preset says how many electrons the sky noise stands for. To either is added what no
+smooth profile fits of a real galaxy: `MISFIT` of its light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
+
+from mlensing.data.cutout import Cutout, Image
+from mlensing.data.normalise import sky
+from mlensing.errors import ImageError
+from mlensing.survey import Survey
+from mlensing.verify.minimise import Exposures
+from mlensing.verify.psf import PsfChoice, psf_of
+from mlensing.verify.render import Grid, transfer_of
+
+MISFIT = 0.02
+"""Share of the light that real galaxies depart from a Sersic profile by, pixel by pixel."""
+SMALLEST = 21
+"""Pixels a side below which there is nothing to fit."""
+OFF_CENTRE = 0.6
+"""How far from the middle the galaxy is looked for: this many arcsec, or 2.5 pixels."""
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """One cutout, ready to be fitted.
+
+    Attributes:
+        image: [band, y, x] flux per pixel; the middle pixel is the galaxy's brightest.
+        weight: [band, y, x] 1 / noise, zero where a pixel is not used.
+        psf: [band, k, k].
+        scales: pixel size along x and y [arcsec].
+        offset: x, y of the middle pixel from the middle of the file's image [arcsec].
+        bands: their names.
+    """
+
+    image: Image
+    weight: Image
+    psf: Image
+    scales: tuple[float, float]
+    offset: tuple[float, float]
+    bands: tuple[str, ...]
+
+    @property
+    def kind(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What exposures of one stack have in common."""
+        return self.image.shape, self.psf.shape
+
+
+def expose(cutout: Cutout, choice: PsfChoice, *, size: int, bands: Sequence[str] | None, where: object) -> Exposure:
+    """A cutout as an exposure of at most ``size`` pixels a side.
+
+    Raises:
+        ImageError: 8-bit colour, no pixel scale, too few pixels, no PSF, unknown bands.
+    """
+    cutout = _usable(cutout, bands, where)
+    assert cutout.scales is not None
+    side = min(size, *cutout.image.shape[1:])
+    side -= 1 - side % 2
+    variance = _variance(cutout)
+    row, column = _brightest(cutout, variance)
+    good = ~cutout.mask[None] & np.isfinite(variance) & (variance > 0)
+    weight = np.where(good, 1 / np.sqrt(np.where(good, variance, 1.0)), 0.0).astype(np.float32)
+    height, width = cutout.image.shape[1:]
+    return Exposure(
+        image=_window(cutout.image, row, column, side),
+        weight=_window(weight, row, column, side) * _circle(side),
+        psf=psf_of(cutout, choice, where=where),
+        scales=cutout.scales,
+        offset=((column - (width - 1) / 2) * cutout.scales[0], (row - (height - 1) / 2) * cutout.scales[1]),
+        bands=cutout.bands,
+    )
+
+
+def _usable(cutout: Cutout, bands: Sequence[str] | None, where: object) -> Cutout:
+    """The bands wanted of a linear image of known scale."""
+    if cutout.representation == "composite":
+        problem = "8-bit colour cannot be modelled: its stretch has bent and mixed the fluxes"
+        raise ImageError(where, problem, "Give the FITS images that the picture was made of.")
+    if cutout.scales is None:
+        raise ImageError(where, "no pixel scale", "Add PIXSCALE to the header, or give --pixel_scale or --survey.")
+    if min(cutout.image.shape[1:]) < SMALLEST:
+        problem = f"{cutout.image.shape[2]} x {cutout.image.shape[1]} pixels, expected {SMALLEST} or more a side"
+        raise ImageError(where, problem, "Cut it out larger.")
+    if bands is None:
+        return cutout
+    missing = [band for band in bands if band not in cutout.bands]
+    if missing:
+        problem = f"no band {', '.join(missing)}; it has {', '.join(cutout.bands)}"
+        raise ImageError(where, problem, "Name bands that it has, or leave --bands out.")
+    planes = [cutout.bands.index(band) for band in bands]
+    return replace(cutout, image=np.ascontiguousarray(cutout.image[planes]), bands=tuple(bands))
+
+
+def _variance(cutout: Cutout) -> NDArray[np.float64]:
+    """Of each pixel [band, y, x], as the module says."""
+    level, noise = (t[0].numpy().astype(float)[:, None, None] for t in sky(torch.from_numpy(cutout.image)[None]))
+    light = uniform_filter(np.clip(cutout.image - level, 0, None), size=(0, 3, 3))
+    if "variance" in cutout.maps and len(cutout.bands) == 1:
+        variance = cutout.maps["variance"][None].astype(float)
+    else:
+        variance = noise**2 + light * noise / _electrons(cutout)[:, None, None]
+    return np.asarray(variance + (MISFIT * light) ** 2)
+
+
+def _electrons(cutout: Cutout) -> NDArray[np.float64]:
+    """Standard deviation of an empty pixel of each band [electrons], by the survey; infinite where that is unknown.
+
+    A light of one sky noise then counts as many electrons, which is their variance, whatever the image's unit.
+    """
+    if cutout.survey is None:
+        return np.full(len(cutout.bands), np.inf)
+    survey = Survey.load(cutout.survey)
+    names = [dict(survey.channels).get(band, band) for band in cutout.bands]  # type: ignore[call-overload]
+    known = [survey.sky_noise(n) * survey.band(n).exposure if n in survey.bands else np.inf for n in names]
+    return np.asarray(known)
+
+
+def _brightest(cutout: Cutout, variance: NDArray[np.float64]) -> tuple[int, int]:
+    """Row and column of the brightest pixel near the middle, over 3 x 3 pixels and all bands."""
+    signal = np.where(cutout.mask, 0.0, cutout.image / np.sqrt(np.nanmedian(variance, (1, 2)))[:, None, None])
+    bright = uniform_filter(signal.sum(0), 3)
+    assert cutout.scales is not None
+    y, x = np.indices(bright.shape) - (np.array(bright.shape)[:, None, None] - 1) / 2
+    reach = max(2.5, OFF_CENTRE / min(cutout.scales))
+    row, column = np.unravel_index(np.where(np.hypot(x, y) <= reach, bright, -np.inf).argmax(), bright.shape)
+    return int(row), int(column)
+
+
+def _window(planes: Image, row: int, column: int, side: int) -> Image:
+    """``side`` x ``side`` pixels about one; zero beyond the image."""
+    half = side // 2
+    padded = np.pad(planes, ((0, 0), (half, half), (half, half)))
+    return np.ascontiguousarray(padded[:, row : row + side, column : column + side])
+
+
+def _circle(side: int) -> NDArray[np.bool_]:
+    """Without the corners, and a rim into which light from beyond the frame is blurred."""
+    y, x = np.indices((side, side)) - side // 2
+    return np.asarray(np.hypot(x, y) <= side // 2 - 1)
+
+
+def stacked(exposures: Sequence[Exposure], device: torch.device) -> Exposures:
+    """Exposures of one kind, each band scaled to a noise near 1, so that float32 holds any unit."""
+    image, weight, psf = (
+        torch.from_numpy(np.stack([getattr(e, name) for e in exposures])).float().to(device)
+        for name in ("image", "weight", "psf")
+    )
+    unit = weight.flatten(2).amax(2).clamp(min=torch.finfo(torch.float32).tiny)[..., None, None]
+    grid = Grid(image.shape[-1], torch.tensor([e.scales for e in exposures], dtype=torch.float32, device=device))
+    return Exposures(image * unit, weight / unit, transfer_of(psf, grid.size), grid)
