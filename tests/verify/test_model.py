@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     psf = fits.ImageHDU(round_psf(0.7, (SCALE, SCALE), 7), name="PSF")
     variance = fits.ImageHDU(np.ones((SIZE, SIZE), np.float32), name="VARIANCE")
     for name, image in {
-        "a_lens": drawn(LENS, CENTRAL + SOURCE, (500.0, 50.0), 1),
+        "a_lens": drawn(LENS, CENTRAL + SOURCE, (500.0, 100.0), 1),
         "b_pair": drawn("companion", CENTRAL + BESIDE, (500.0, 200.0), 2),
     }.items():
         fits.HDUList([fits.PrimaryHDU(image, header), psf, variance]).writeto(made / f"{name}.fits")

@@ -20,7 +20,7 @@ from mlensing.data.normalise import sky
 from mlensing.errors import ImageError
 from mlensing.survey import Survey
 from mlensing.verify.minimise import Exposures
-from mlensing.verify.psf import PsfChoice, psf_of
+from mlensing.verify.psf import PsfChoice, preset_band, psf_of
 from mlensing.verify.render import Grid, transfer_of
 
 MISFIT = 0.02
@@ -67,10 +67,8 @@ def expose(cutout: Cutout, choice: PsfChoice, *, size: int, bands: Sequence[str]
     assert cutout.scales is not None
     side = min(size, *cutout.image.shape[1:])
     side -= 1 - side % 2
-    variance = _variance(cutout)
-    row, column = _brightest(cutout, variance)
-    good = ~cutout.mask[None] & np.isfinite(variance) & (variance > 0)
-    weight = np.where(good, 1 / np.sqrt(np.where(good, variance, 1.0)), 0.0).astype(np.float32)
+    weight = _weight(cutout, where)
+    row, column = _brightest(cutout, weight)
     height, width = cutout.image.shape[1:]
     return Exposure(
         image=_window(cutout.image, row, column, side),
@@ -102,10 +100,24 @@ def _usable(cutout: Cutout, bands: Sequence[str] | None, where: object) -> Cutou
     return replace(cutout, image=np.ascontiguousarray(cutout.image[planes]), bands=tuple(bands))
 
 
+def _weight(cutout: Cutout, where: object) -> Image:
+    """1 / noise of each pixel [band, y, x]; zero for those that are bad.
+
+    Raises:
+        ImageError: a band with too few pixels left.
+    """
+    variance = _variance(cutout)
+    good = ~cutout.mask[None] & np.isfinite(variance) & (variance > 0)
+    if int(good.sum((1, 2)).min()) < SMALLEST**2 // 2:
+        remedy = "Check the HDUs MASK and VARIANCE."
+        raise ImageError(where, f"a band has {int(good.sum((1, 2)).min())} usable pixels", remedy)
+    return np.where(good, 1 / np.sqrt(np.where(good, variance, 1.0)), 0.0).astype(np.float32)
+
+
 def _variance(cutout: Cutout) -> NDArray[np.float64]:
     """Of each pixel [band, y, x], as the module says."""
     level, noise = (t[0].numpy().astype(float)[:, None, None] for t in sky(torch.from_numpy(cutout.image)[None]))
-    light = uniform_filter(np.clip(cutout.image - level, 0, None), size=(0, 3, 3))
+    light = uniform_filter(np.clip(cutout.image - level, 0, None), size=(1, 3, 3))
     if "variance" in cutout.maps and len(cutout.bands) == 1:
         variance = cutout.maps["variance"][None].astype(float)
     else:
@@ -121,14 +133,14 @@ def _electrons(cutout: Cutout) -> NDArray[np.float64]:
     if cutout.survey is None:
         return np.full(len(cutout.bands), np.inf)
     survey = Survey.load(cutout.survey)
-    names = [dict(survey.channels).get(band, band) for band in cutout.bands]  # type: ignore[call-overload]
-    known = [survey.sky_noise(n) * survey.band(n).exposure if n in survey.bands else np.inf for n in names]
-    return np.asarray(known)
+    known = [preset_band(survey, band) for band in cutout.bands]
+    names = [next((name for name, band in survey.bands.items() if band is k), None) for k in known]
+    return np.array([np.inf if n is None else survey.sky_noise(n) * survey.band(n).exposure for n in names])
 
 
-def _brightest(cutout: Cutout, variance: NDArray[np.float64]) -> tuple[int, int]:
+def _brightest(cutout: Cutout, weight: Image) -> tuple[int, int]:
     """Row and column of the brightest pixel near the middle, over 3 x 3 pixels and all bands."""
-    signal = np.where(cutout.mask, 0.0, cutout.image / np.sqrt(np.nanmedian(variance, (1, 2)))[:, None, None])
+    signal = np.where(cutout.mask, 0.0, cutout.image * np.median(weight, (1, 2))[:, None, None])
     bright = uniform_filter(signal.sum(0), 3)
     assert cutout.scales is not None
     y, x = np.indices(bright.shape) - (np.array(bright.shape)[:, None, None] - 1) / 2

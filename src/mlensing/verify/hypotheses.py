@@ -41,7 +41,7 @@ def _galaxy(prefix: str, spread: float, radius: float, n: float) -> tuple[Parame
 
 
 CENTRAL = _galaxy("central", 0.2, 1.0, 3.0)
-SOURCE = _galaxy("source", 0.4, 0.25, 1.2)
+SOURCE = _galaxy("source", 0.6, 0.25, 1.2)
 MASS = (
     Parameter("log_theta_E", math.log(1.2), 0.8, math.log(0.05), math.log(30.0)),
     Parameter("mass_v1", 0.0, 0.15),
@@ -87,15 +87,15 @@ class Hypothesis:
 
     def prior(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Means and inverse variances [P] of the Gaussian priors."""
-        mean = [parameter.mean for parameter in self.parameters]
-        inverse = [parameter.sigma**-2 for parameter in self.parameters]
-        return tuple(torch.tensor(v, dtype=like.dtype, device=like.device) for v in (mean, inverse))  # type: ignore[return-value]
+        mean = torch.tensor([p.mean for p in self.parameters], dtype=like.dtype, device=like.device)
+        sigma = torch.tensor([p.sigma for p in self.parameters], dtype=like.dtype, device=like.device)
+        return mean, sigma**-2
 
     def limited(self, parameters: Tensor) -> Tensor:
         """Parameters [..., P] within their limits."""
-        low, high = ([getattr(p, end) for p in self.parameters] for end in ("low", "high"))
-        low_, high_ = (torch.tensor(v, dtype=parameters.dtype, device=parameters.device) for v in (low, high))
-        return torch.minimum(torch.maximum(parameters, low_), high_)
+        low = torch.tensor([p.low for p in self.parameters], dtype=parameters.dtype, device=parameters.device)
+        high = torch.tensor([p.high for p in self.parameters], dtype=parameters.dtype, device=parameters.device)
+        return torch.minimum(torch.maximum(parameters, low), high)
 
 
 def _unlensed(name: str, beside: int) -> Hypothesis:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-PASSES = 2
-"""How often negative fluxes are left out and the others solved for again."""
+PASSES = 3
+"""How often the most negative flux is left out and the others solved for again: as often as there are galaxies."""
 
 
 class Projection(NamedTuple):
@@ -48,9 +48,9 @@ def project(images: Tensor, data: Tensor, weight: Tensor) -> Projection:
     side = (basis @ target[..., None])[..., 0].double()
     used = torch.ones_like(side, dtype=torch.bool)
     for _ in range(PASSES):
-        flux, inverse = _solved(gram, side, used)
-        used = used & (flux > 0)
-        used[..., -1] = True
+        lowest = (_solved(gram, side, used)[0] * _size(gram))[..., :-1].min(-1, keepdim=True)
+        left_out = torch.zeros_like(used).scatter(-1, lowest.indices, lowest.values < 0)
+        used = used & ~left_out
     flux, inverse = _solved(gram, side, used)
     flux, inverse = flux.to(data.dtype), inverse.to(data.dtype)
     residual = target - (flux[..., None, :] @ basis)[..., 0, :]
@@ -61,8 +61,13 @@ def project(images: Tensor, data: Tensor, weight: Tensor) -> Projection:
 def _solved(gram: Tensor, side: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
     """Solution and inverse of normal equations in which only what is ``used`` takes part."""
     both = used[..., :, None] & used[..., None, :]
-    scale = gram.diagonal(dim1=-2, dim2=-1).clamp(min=1e-30).sqrt()
+    scale = _size(gram)
     unit = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     alike = torch.where(both, gram / (scale[..., :, None] * scale[..., None, :]), unit) + 1e-9 * unit
     inverse = torch.linalg.inv(alike) * both / (scale[..., :, None] * scale[..., None, :])
     return (inverse @ side[..., None])[..., 0], inverse
+
+
+def _size(gram: Tensor) -> Tensor:
+    """Length of each image, in noise; kept off zero by so much that its inverse square fits float32."""
+    return gram.diagonal(dim1=-2, dim2=-1).clamp(min=1e-24).sqrt()

@@ -23,7 +23,6 @@ from mlensing.verify.candidates import top_candidates
 from mlensing.verify.exposure import Exposure, expose, stacked
 from mlensing.verify.fit import Comparison, compare
 from mlensing.verify.hypotheses import HYPOTHESES, LENS
-from mlensing.verify.picture import write_picture
 from mlensing.verify.psf import Profile, PsfChoice
 from mlensing.verify.render import shape_of
 
@@ -97,8 +96,6 @@ def _listed(
             raise ConfigError("inputs", "nothing to model", "Name images, or a table of predict with --scores.")
         return gather(inputs, survey=survey, pixel_scale=pixel_scale), None
     best = top_candidates(scores, top)
-    if not inputs:
-        return gather(best["file"].tolist(), survey=survey, pixel_scale=pixel_scale), best
     there = {item.file: item for item in gather(inputs, survey=survey, pixel_scale=pixel_scale)}
     return [there.get(name, Item(name, Path(name), survey, pixel_scale)) for name in best["file"]], best
 
@@ -146,6 +143,8 @@ def _modelled(
         for k, i in enumerate(members):
             found[i] = row_of(comparison, exposures[k], k)
             if folder is not None:
+                from mlensing.verify.picture import write_picture  # matplotlib is slow to import
+
                 name = f"{first + i:05d}_{Path(files[i]).name.split('.')[0]}.png"
                 write_picture(Path(folder) / name, comparison, exposures[k], k, title=files[i])
     return [{"file": file, **found[i]} for i, file in enumerate(files)]

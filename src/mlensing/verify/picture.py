@@ -26,16 +26,12 @@ def write_picture(path: Path, found: Comparison, exposure: Exposure, k: int, *, 
     """Draw image ``k`` of a comparison, in the band in which its arcs are clearest, as PNG; whole or not at all."""
     band, panels = _panels(found, k)
     figure = Figure(figsize=(15.6, 3.1), dpi=90, layout="constrained")
-    half = exposure.image.shape[-1] * exposure.scales[0] / 2
+    width, height = (exposure.image.shape[-1] * scale / 2 for scale in exposure.scales)
     span = float(np.exp(found.minima[LENS].parameters[k, HYPOTHESES[LENS].index("log_theta_E")].item()))
     for number, (name, plane) in enumerate(zip(PANELS, panels, strict=True)):
         axes = figure.add_subplot(1, len(PANELS), number + 1)
-        reach = span if name == "source" else half
-        shown: dict[str, Any] = {
-            "origin": "lower",
-            "extent": (-reach, reach, -reach, reach),
-            "interpolation": "nearest",
-        }
+        x, y = (span, span) if name == "source" else (width, height)
+        shown: dict[str, Any] = {"origin": "lower", "extent": (-x, x, -y, y), "interpolation": "nearest"}
         signed = "residual" in name
         limits = {"vmin": -5, "vmax": 5, "cmap": "RdBu_r"} if signed else {**_stretch(plane), "cmap": "gray"}
         axes.imshow(plane, **shown, **limits)
@@ -68,14 +64,12 @@ def _panels(found: Comparison, k: int) -> tuple[int, list[Plane]]:
     band = int(arcs.square().sum(1).argmax())
     weight = exposures.weight[0, band]
     noise = torch.where(weight > 0, 1 / weight.clamp(min=1e-30), 0.0)
-    data, shape = exposures.data[0, band] * (weight > 0), weight.shape
-    model = data - lens.residual[k, band].reshape(shape) * noise
-    stretched = torch.asinh((data - data.median()) / (3 * noise[weight > 0].min()))
-    unlensed = data - light[band].reshape(shape) * noise
-    fitted_ = torch.asinh((model - data.median()) / (3 * noise[weight > 0].min())) * (weight > 0)
+    used, shape = weight > 0, weight.shape
+    data, sky = exposures.data[0, band], lens.flux[k, band, -1]
     left = [p.residual[k, band].reshape(shape) for p in (lens, other)]
-    source = _source(found, row)
-    planes = [stretched, unlensed * (weight > 0), fitted_, left[0], source, left[1]]
+    bright = [torch.asinh((image - sky) / (3 * noise[used].min())) * used for image in (data, data - left[0] * noise)]
+    unlensed = (data - sky - light[band].reshape(shape) * noise) * used
+    planes = [bright[0], unlensed, bright[1], left[0], _source(found, row), left[1]]
     return band, [plane.cpu().double().numpy() for plane in planes]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from mlensing.data.cutout import Cutout, Image
 from mlensing.errors import ConfigError, ImageError
-from mlensing.survey import Survey
+from mlensing.survey import Band, Survey
 
 MOST = 41
 """Pixels a side that are used of a larger PSF."""
@@ -87,12 +87,22 @@ def psf_of(cutout: Cutout, choice: PsfChoice, *, where: object) -> Image:
 def _seeing(cutout: Cutout, band: str, where: object) -> float:
     """FWHM [arcsec] of a band by the survey's preset."""
     if cutout.survey is not None:
-        survey = Survey.load(cutout.survey)
-        name = dict(survey.channels).get(band, band)  # type: ignore[call-overload]
-        if name in survey.bands:
-            return survey.band(name).psf_fwhm
+        known = preset_band(Survey.load(cutout.survey), band)
+        if known is not None:
+            return known.psf_fwhm
     remedy = "Add an HDU PSF, or give --psf, --psf_fwhm or --survey."
     raise ImageError(where, f"nothing says what the PSF of band {band!r} is", remedy)
+
+
+def preset_band(survey: Survey, name: str) -> Band | None:
+    """The band of a survey that an image's band, or channel, is; None if it has no such band.
+
+    Example:
+        >>> preset_band(Survey.load("des"), "red") == Survey.load("des").band("i")
+        True
+    """
+    channels = {str(channel): band for channel, band in survey.channels.items()}
+    return survey.bands.get(channels.get(name, name))
 
 
 def round_psf(fwhm: float, scales: tuple[float, float], half: int, profile: Profile = "moffat") -> Image:

@@ -110,8 +110,8 @@ def with_derivatives(component: Component, grid: Grid, numbers: Tensor) -> tuple
     render = partial(galaxy_image, component, grid)
     unit = torch.eye(numbers.shape[1], dtype=numbers.dtype, device=numbers.device)
     directions = unit[:, None, :].expand(-1, len(numbers), -1)
-    image, change = vmap(lambda v: jvp(render, (numbers,), (v,)), out_dims=(None, 1))(directions)
-    return image, change
+    images, change = vmap(lambda v: jvp(render, (numbers,), (v,)), out_dims=(0, 1))(directions)
+    return images[0], change
 
 
 def transfer_of(psf: Tensor, size: int) -> Tensor:
@@ -119,7 +119,8 @@ def transfer_of(psf: Tensor, size: int) -> Tensor:
     half = psf.shape[-1] // 2
     padded = _even(size + half)
     kernel = torch.nn.functional.pad(psf, (0, padded - psf.shape[-1], 0, padded - psf.shape[-1]))
-    return torch.fft.rfft2(torch.roll(kernel, (-half, -half), dims=(-2, -1)))  # type: ignore[no-any-return]
+    transfer: Tensor = torch.fft.rfft2(torch.roll(kernel, (-half, -half), dims=(-2, -1)))
+    return transfer
 
 
 def _even(size: int) -> int:
@@ -132,4 +133,5 @@ def blurred(images: Tensor, transfer: Tensor) -> Tensor:
     size, padded = images.shape[-1], transfer.shape[-2]
     spectrum = torch.fft.rfft2(images, s=(padded, padded))
     product = spectrum[:, None] * transfer[:, :, None]
-    return torch.fft.irfft2(product, s=(padded, padded))[..., :size, :size]  # type: ignore[no-any-return]
+    image: Tensor = torch.fft.irfft2(product, s=(padded, padded))[..., :size, :size]
+    return image
