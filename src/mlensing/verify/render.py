@@ -18,7 +18,7 @@ from mlensing.verify.hypotheses import Component
 
 FINE = 2
 """Samples a pixel a side: arcs and companions are then off by less than 1 % of their peak after the PSF."""
-CORE, CORE_FINE = 9, 10
+CORE, CORE_FINE = 7, 8
 """Pixels about the middle in which the central galaxy, whose cusp no coarser grid can sum, has this many samples."""
 ROUND = 1e-4
 """Added to every shape, so that its position angle has a derivative that float32 can hold."""
