@@ -72,7 +72,7 @@ def expose(cutout: Cutout, choice: PsfChoice, *, size: int, bands: Sequence[str]
     height, width = cutout.image.shape[1:]
     return Exposure(
         image=_window(cutout.image, row, column, side),
-        weight=_window(weight, row, column, side) * _circle(side),
+        weight=np.where(_circle(side), _window(weight, row, column, side), 0.0).astype(np.float32),
         psf=psf_of(cutout, choice, where=where),
         scales=cutout.scales,
         offset=((column - (width - 1) / 2) * cutout.scales[0], (row - (height - 1) / 2) * cutout.scales[1]),

@@ -33,7 +33,9 @@ def write_picture(path: Path, found: Comparison, exposure: Exposure, k: int, *, 
         x, y = (span, span) if name == "source" else (width, height)
         shown: dict[str, Any] = {"origin": "lower", "extent": (-x, x, -y, y), "interpolation": "nearest"}
         signed = "residual" in name
-        limits = {"vmin": -5, "vmax": 5, "cmap": "RdBu_r"} if signed else {**_stretch(plane), "cmap": "gray"}
+        limits: dict[str, Any] = (
+            {"vmin": -5, "vmax": 5, "cmap": "RdBu_r"} if signed else {**_stretch(plane), "cmap": "gray"}
+        )
         axes.imshow(plane, **shown, **limits)
         axes.set_title(name if number else f"{name}, {exposure.bands[band]}", fontsize=9)
         axes.tick_params(labelsize=7)
