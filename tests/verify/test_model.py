@@ -24,7 +24,7 @@ from mlensing.verify.psf import round_psf
 from mlensing.verify.render import Grid, transfer_of
 
 SIZE, SCALE, THETA_E = 33, 0.25, 1.4
-CENTRAL = [0.05, -0.03, math.log(0.8), math.log(3.0), 0.15, 0.1]
+CENTRAL = [0.05, -0.03, math.log(0.8), math.log(3.0), 0.15, 0.1, math.log(3.0), 0.0, 0.1, 0.0]
 SOURCE = [0.2, -0.15, math.log(0.2), 0.0, 0.1, -0.2, math.log(THETA_E), 0.1, 0.05, 0.03, -0.02]
 BESIDE = [1.6, 0.4, math.log(0.35), 0.0, 0.1, 0.0]
 
@@ -48,8 +48,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     psf = fits.ImageHDU(round_psf(0.7, (SCALE, SCALE), 7), name="PSF")
     variance = fits.ImageHDU(np.ones((SIZE, SIZE), np.float32), name="VARIANCE")
     for name, image in {
-        "a_lens": drawn(LENS, CENTRAL + SOURCE, (500.0, 100.0), 1),
-        "b_pair": drawn("companion", CENTRAL + BESIDE, (500.0, 200.0), 2),
+        "a_lens": drawn(LENS, CENTRAL + SOURCE, (500.0, 100.0, 100.0), 1),
+        "b_pair": drawn("companion", CENTRAL + BESIDE, (500.0, 100.0, 200.0), 2),
     }.items():
         fits.HDUList([fits.PrimaryHDU(image, header), psf, variance]).writeto(made / f"{name}.fits")
     Image.new("RGB", (40, 40)).save(made / "c_colour.png")

@@ -27,6 +27,8 @@ MISFIT = 0.02
 """Share of the light that real galaxies depart from a Sersic profile by, pixel by pixel."""
 SMALLEST = 21
 """Pixels a side below which there is nothing to fit."""
+RIM = 12
+"""The rim that is left out is at most this part of a side."""
 OFF_CENTRE = 0.6
 """How far from the middle the galaxy is looked for: this many arcsec, or 2.5 pixels."""
 
@@ -67,13 +69,13 @@ def expose(cutout: Cutout, choice: PsfChoice, *, size: int, bands: Sequence[str]
     assert cutout.scales is not None
     side = min(size, *cutout.image.shape[1:])
     side -= 1 - side % 2
-    weight = _weight(cutout, where)
+    weight, psf = _weight(cutout, where), psf_of(cutout, choice, where=where)
     row, column = _brightest(cutout, weight)
     height, width = cutout.image.shape[1:]
     return Exposure(
         image=_window(cutout.image, row, column, side),
-        weight=np.where(_circle(side), _window(weight, row, column, side), 0.0).astype(np.float32),
-        psf=psf_of(cutout, choice, where=where),
+        weight=np.where(_circle(side, psf.shape[-1] // 2), _window(weight, row, column, side), 0.0).astype(np.float32),
+        psf=psf,
         scales=cutout.scales,
         offset=((column - (width - 1) / 2) * cutout.scales[0], (row - (height - 1) / 2) * cutout.scales[1]),
         bands=cutout.bands,
@@ -156,10 +158,10 @@ def _window(planes: Image, row: int, column: int, side: int) -> Image:
     return np.ascontiguousarray(padded[:, row : row + side, column : column + side])
 
 
-def _circle(side: int) -> NDArray[np.bool_]:
-    """Without the corners, and a rim into which light from beyond the frame is blurred."""
+def _circle(side: int, reach: int) -> NDArray[np.bool_]:
+    """Without the corners, and most of the rim into which a PSF of that ``reach`` [px] blurs light from beyond."""
     y, x = np.indices((side, side)) - side // 2
-    return np.asarray(np.hypot(x, y) <= side // 2 - 1)
+    return np.asarray(np.hypot(x, y) <= side // 2 - max(1, min(reach, side // RIM)))
 
 
 def stacked(exposures: Sequence[Exposure], device: torch.device) -> Exposures:

@@ -17,7 +17,7 @@ from torch import Tensor
 from mlensing.verify.hypotheses import HYPOTHESES, LENS, Hypothesis
 from mlensing.verify.linear import Projection
 from mlensing.verify.minimise import Exposures, Minimum, components_of, fitted, minimise
-from mlensing.verify.starts import central_start, companion_starts, lens_starts, smoothed
+from mlensing.verify.starts import central_start, companion_starts, evidence, lens_starts, smoothed, within
 
 STARTS = 5
 """Lens fits begun for each image."""
@@ -25,7 +25,7 @@ SIFT, STEPS = 12, 40
 """Steps before the starts are compared, and of the best two after that."""
 FOREIGN = 5.0
 """Residual over 3 x 3 pixels [noise] above which what lies beyond the arcs is another object's."""
-BEYOND = 1.5
+BEYOND = 1.25
 """How far out [theta_E] other objects are looked for."""
 
 
@@ -54,9 +54,10 @@ class Comparison:
     arc_signal: Tensor
 
     def deviations(self) -> Tensor:
-        """Standard deviations [N, 17] of the lens's parameters."""
-        covariance = torch.linalg.inv(self.minima[LENS].hessian)
-        return (covariance.diagonal(dim1=-2, dim2=-1) * self.reduced.clamp(min=1.0)[:, None]).sqrt()
+        """Standard deviations [N, 21] of the lens's parameters."""
+        covariance: Tensor = torch.linalg.inv(self.minima[LENS].hessian)
+        variance = covariance.diagonal(dim1=-2, dim2=-1) * self.reduced.clamp(min=1.0)[:, None]
+        return variance.sqrt()
 
     def best_alternative(self) -> list[str]:
         """Name of the best hypothesis without a lens, for each image."""
@@ -84,23 +85,34 @@ def compare(exposures: Exposures) -> Comparison:
 
 
 def _alternative_starts(exposures: Exposures, central: Tensor, hypothesis: Hypothesis) -> Tensor:
-    if len(hypothesis.components) == 1:
+    if hypothesis.name == "galaxy":
         return central[:, None]
     return companion_starts(exposures, central, hypothesis, 2)
 
 
 def _best_lens(exposures: Exposures, central: Tensor) -> tuple[Minimum, Tensor]:
-    """The best of several lens fits, and the share of them that agree with it."""
-    hypothesis = HYPOTHESES[LENS]
-    starts = lens_starts(exposures, central, STARTS)
-    sifted = _every(hypothesis, exposures, starts, SIFT)
-    order = sifted.cost.reshape(len(exposures), STARTS).argsort(1)
+    """The lens fit of most evidence of several, and the share of them that agree with it."""
+    theta = HYPOTHESES[LENS].index("log_theta_E")
+    coarse = replace(exposures, grid=replace(exposures.grid, fine=1))
+    sifted, order = _ranked(coarse, central, lens_starts(coarse, central, STARTS), SIFT)
+    rows = torch.arange(len(exposures), device=central.device)[:, None]
     points = sifted.parameters.reshape(len(exposures), STARTS, -1)
-    rows = torch.arange(len(exposures), device=points.device)[:, None]
-    best = _best(hypothesis, exposures, points[rows, order[:, :2]], STEPS)
-    theta = hypothesis.index("log_theta_E")
+    final, first = _ranked(exposures, central, points[rows, order[:, :2]], STEPS)
+    chosen = 2 * rows[:, 0] + first[:, 0]
+    best = Minimum(*(part[chosen] for part in final))
     near = (points[..., theta] - best.parameters[:, None, theta]).abs() < math.log(1.05)
     return best, near.double().mean(1)
+
+
+def _ranked(exposures: Exposures, central: Tensor, starts: Tensor, steps: int) -> tuple[Minimum, Tensor]:
+    """Lens fits from starts [N, S, P], each where its images can be; and their order [N, S], most evidence first."""
+    hypothesis, count = HYPOTHESES[LENS], starts.shape[1]
+    rows = torch.arange(len(exposures), device=starts.device).repeat_interleave(count)
+    near = within(exposures[rows], starts.flatten(0, 1)[:, hypothesis.index("log_theta_E")].exp())
+    found = minimise(hypothesis, near, starts.flatten(0, 1), steps=steps)
+    before = fitted(HYPOTHESES["galaxy"], near, central[rows])
+    score = evidence(near, before, fitted(hypothesis, near, found.parameters))
+    return found, score.reshape(-1, count).argsort(1, descending=True)
 
 
 def _every(hypothesis: Hypothesis, exposures: Exposures, starts: Tensor, steps: int) -> Minimum:
@@ -120,9 +132,10 @@ def _best(hypothesis: Hypothesis, exposures: Exposures, starts: Tensor, steps: i
 def _without_others(exposures: Exposures, lens: Minimum) -> Exposures:
     """Without the pixels of what lies beyond the arcs and is in no hypothesis."""
     hypothesis = HYPOTHESES[LENS]
-    left = fitted(hypothesis, exposures, lens.parameters).residual.unflatten(2, exposures.data.shape[2:])
+    left = fitted(hypothesis, exposures, lens.parameters).residual.reshape(exposures.data.shape)
     x, y = exposures.grid.samples(exposures.grid.size, 1)
     theta = lens.parameters[:, hypothesis.index("log_theta_E")].exp()
+    exposures = within(exposures, theta)
     outside = torch.hypot(x, y) > (BEYOND * theta + 3 * exposures.grid.scale[:, 0])[:, None, None]
     foreign = (smoothed(left) > FOREIGN).any(1) & outside
     grown = torch.nn.functional.max_pool2d(foreign[:, None].to(left.dtype), 5, stride=1, padding=2) > 0
@@ -137,8 +150,8 @@ def _compared(
     free = {name: len(h.parameters) + bands * (len(h.components) + 1) for name, h in HYPOTHESES.items()}
     reduced = torch.stack([models[name].chi2 / (pixels - free[name]) for name in HYPOTHESES]).amin(0)
     bic = {name: models[name].chi2 / reduced.clamp(min=1.0) + free[name] * pixels.log() for name in HYPOTHESES}
-    arcs = components_of(HYPOTHESES[LENS], exposures, minima[LENS].parameters)[:, 0, 1]
-    shown = models[LENS].flux[:, :, 1, None] * models[LENS].basis[:, :, 1]
+    arcs = components_of(HYPOTHESES[LENS], exposures, minima[LENS].parameters)[:, 0, -1]
+    shown = models[LENS].flux[:, :, -2, None] * models[LENS].basis[:, :, -2]
     return Comparison(
         minima, models, exposures, bic, reduced, agreeing, arcs.sum((1, 2)), shown.square().sum((1, 2)).sqrt()
     )

@@ -1,9 +1,10 @@
 """What may be in a cutout, as lists of parameters with weak priors.
 
 A hypothesis is a central galaxy and further galaxies: one behind it, lensed by it, or up to two beside it. Every galaxy
-is a Sersic profile; the mass is a singular isothermal ellipsoid at the centre of the light, with an external shear.
-Angles in arcsec. Shapes are two numbers ``v1, v2``: a Sersic or an ellipsoid of axis ratio q has
-|v| / sqrt(1 + |v|^2) = (1 - q) / (1 + q), along (cos 2 phi, sin 2 phi), so that any pair of numbers is a shape.
+is a Sersic profile, and the central one has a halo or disc about it, a second; the mass is a singular isothermal
+ellipsoid at the centre of the light, with an external shear. Angles in arcsec. Shapes are two numbers ``v1, v2``: a
+Sersic or an ellipsoid of axis ratio q has |v| / sqrt(1 + |v|^2) = (1 - q) / (1 + q), along (cos 2 phi, sin 2 phi), so
+that any pair of numbers is a shape.
 
 Brightness is not among the parameters: it is linear, and solved for (`mlensing.verify.linear`).
 """
@@ -40,7 +41,7 @@ def _galaxy(prefix: str, spread: float, radius: float, n: float) -> tuple[Parame
     )
 
 
-CENTRAL = _galaxy("central", 0.2, 1.0, 3.0)
+CENTRAL = _galaxy("central", 0.2, 1.0, 3.0) + _galaxy("halo", 0.2, 3.0, 1.0)[2:]
 SOURCE = _galaxy("source", 0.6, 0.25, 1.2)
 MASS = (
     Parameter("log_theta_E", math.log(1.2), 0.8, math.log(0.05), math.log(30.0)),
@@ -55,7 +56,7 @@ COMPANIONS = tuple(_galaxy(f"companion{number}", 3.0, 0.4, 1.5) for number in (1
 class Component(NamedTuple):
     """One galaxy of a hypothesis: the positions of its numbers among all, and whether it is seen through the lens.
 
-    A lensed one takes its own six, the five of the mass, and the two of the centre.
+    A lensed one takes its own six, the five of the mass, and the two of the centre; a halo shares the centre too.
     """
 
     positions: tuple[int, ...]
@@ -74,7 +75,7 @@ class Hypothesis:
 
     Example:
         >>> len(HYPOTHESES["lens"].parameters), [c.lensed for c in HYPOTHESES["lens"].components]
-        (17, [False, True])
+        (21, [False, False, True])
     """
 
     name: str
@@ -98,10 +99,14 @@ class Hypothesis:
         return torch.minimum(torch.maximum(parameters, low), high)
 
 
+LIGHT = (Component(tuple(range(6)), False, True), Component((0, 1, 6, 7, 8, 9), False, True))
+"""The central galaxy of every hypothesis, and its halo."""
+
+
 def _unlensed(name: str, beside: int) -> Hypothesis:
-    first = Component(tuple(range(6)), lensed=False, central=True)
-    others = (Component(tuple(range(6 + 6 * k, 12 + 6 * k)), lensed=False, central=False) for k in range(beside))
-    return Hypothesis(name, CENTRAL + sum(COMPANIONS[:beside], ()), (first, *others))
+    first = len(CENTRAL)
+    others = (Component(tuple(range(first + 6 * k, first + 6 * k + 6)), False, False) for k in range(beside))
+    return Hypothesis(name, CENTRAL + sum(COMPANIONS[:beside], ()), (*LIGHT, *others))
 
 
 LENS = "lens"
@@ -109,7 +114,7 @@ HYPOTHESES = {
     LENS: Hypothesis(
         LENS,
         CENTRAL + SOURCE + MASS,
-        (Component(tuple(range(6)), False, True), Component((*range(6, 17), 0, 1), True, False)),
+        (*LIGHT, Component((*range(10, 21), 0, 1), True, False)),
     ),
     "galaxy": _unlensed("galaxy", 0),
     "companion": _unlensed("companion", 1),

@@ -126,7 +126,7 @@ def minimise(hypothesis: Hypothesis, exposures: Exposures, start: Tensor, *, ste
 
         minimise(HYPOTHESES["galaxy"], exposures, start, steps=20).parameters
     """
-    rows = torch.arange(len(start), device=start.device).split(chunk(start))
+    rows = torch.split(torch.arange(len(start), device=start.device), chunk(start))
     done = [_minimise_some(hypothesis, exposures[some], start[some], steps) for some in rows]
     return Minimum(*(torch.cat(part) for part in zip(*done, strict=True)))
 

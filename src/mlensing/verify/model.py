@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from rich.console import Console
 from rich.progress import track
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from mlensing.data.gather import Item, gather, read_item
 from mlensing.errors import ConfigError, MLensingError
@@ -137,7 +138,7 @@ def _modelled(
         exposures = [e for e in (read[i] for i in members) if isinstance(e, Exposure)]
         try:
             comparison = compare(stacked(exposures, device))
-        except torch.linalg.LinAlgError as error:
+        except LinAlgError as error:
             found |= {i: _failed(error) for i in members}
             continue
         for k, i in enumerate(members):

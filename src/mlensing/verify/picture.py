@@ -41,7 +41,8 @@ def write_picture(path: Path, found: Comparison, exposure: Exposure, k: int, *, 
         axes.tick_params(labelsize=7)
     figure.suptitle(_caption(found, k, title), fontsize=9)
     with replacing(path) as beside:
-        FigureCanvasAgg(figure).print_png(str(beside), metadata={"Software": "mlensing"})
+        FigureCanvasAgg(figure)
+        figure.savefig(beside, format="png", metadata={"Software": "mlensing"})
 
 
 def _caption(found: Comparison, k: int, title: str) -> str:
@@ -62,7 +63,8 @@ def _panels(found: Comparison, k: int) -> tuple[int, list[Plane]]:
     row = torch.tensor([k], device=found.exposures.data.device)
     exposures, lens = found.exposures[row], found.models[LENS]
     other = found.models[found.best_alternative()[k]]
-    light, arcs, _ = (lens.flux[k, :, :, None] * lens.basis[k]).unbind(1)
+    shown = lens.flux[k, :, :, None] * lens.basis[k]
+    light, arcs = shown[:, :-2].sum(1), shown[:, -2]
     band = int(arcs.square().sum(1).argmax())
     weight = exposures.weight[0, band]
     noise = torch.where(weight > 0, 1 / weight.clamp(min=1e-30), 0.0)
@@ -81,6 +83,6 @@ def _source(found: Comparison, row: torch.Tensor) -> torch.Tensor:
     point = hypothesis.limited(found.minima[LENS].parameters[row])
     reach = point[:, hypothesis.index("log_theta_E")].exp()
     line = torch.linspace(-1, 1, SOURCE_PIXELS, device=point.device) * reach
-    numbers = point[:, list(hypothesis.components[1].positions)]
+    numbers = point[:, list(hypothesis.components[-1].positions)]
     x, y = line[None, None, :].expand(1, SOURCE_PIXELS, -1), line[None, :, None].expand(1, -1, SOURCE_PIXELS)
     return torch.asinh(brightness(numbers, x, y)[0])

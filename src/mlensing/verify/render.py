@@ -31,13 +31,15 @@ class Grid:
     Attributes:
         size: odd number of pixels a side.
         scale: [N, 2] pixel size along x and y [arcsec].
+        fine: samples a pixel a side, of all but the middle of the central galaxy.
     """
 
     size: int
     scale: Tensor
+    fine: int = FINE
 
     def __getitem__(self, rows: Tensor | slice) -> Grid:
-        return Grid(self.size, self.scale[rows])
+        return Grid(self.size, self.scale[rows], self.fine)
 
     def samples(self, pixels: int, fine: int) -> tuple[Tensor, Tensor]:
         """x, y [N, pixels * fine, pixels * fine] of the samples in the middle ``pixels``."""
@@ -82,12 +84,13 @@ def deflected(numbers: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _pooled(samples: Tensor, fine: int) -> Tensor:
-    return samples.unflatten(-1, (-1, fine)).mean(-1).unflatten(-2, (-1, fine)).mean(-2)
+    *some, height, width = samples.shape
+    return samples.reshape(*some, height // fine, fine, width // fine, fine).mean((-3, -1))
 
 
 def galaxy_image(component: Component, grid: Grid, numbers: Tensor) -> Tensor:
     """Flux per pixel [N, size, size], before the PSF, of galaxies of unit flux with these ``numbers`` [N, 6 or 13]."""
-    fine = 1 if component.central else FINE
+    fine = 1 if component.central else grid.fine
     x, y = grid.samples(grid.size, fine)
     if component.lensed:
         x, y = deflected(numbers[:, 6:], x, y)
@@ -110,7 +113,12 @@ def with_derivatives(component: Component, grid: Grid, numbers: Tensor) -> tuple
     render = partial(galaxy_image, component, grid)
     unit = torch.eye(numbers.shape[1], dtype=numbers.dtype, device=numbers.device)
     directions = unit[:, None, :].expand(-1, len(numbers), -1)
-    images, change = vmap(lambda v: jvp(render, (numbers,), (v,)), out_dims=(0, 1))(directions)
+
+    def along(direction: Tensor) -> tuple[Tensor, Tensor]:
+        found: tuple[Tensor, Tensor] = jvp(render, (numbers,), (direction,))  # type: ignore[assignment]
+        return found
+
+    images, change = vmap(along, out_dims=(0, 1))(directions)
     return images[0], change
 
 
