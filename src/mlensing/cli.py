@@ -15,7 +15,7 @@ from typing import Any
 
 import mlensing
 from mlensing.errors import MLensingError
-from mlensing.verbs import data, field, files, scoring, training
+from mlensing.verbs import data, field, files, modelling, scoring, training
 from mlensing.verbs.examples import EXAMPLES
 from mlensing.verbs.options import PROGRAM, Options, signature_parser
 
@@ -31,6 +31,7 @@ VERBS: dict[str, Callable[[Options], None]] = {
     "ensemble": scoring.ensemble_verb,
     "predict": scoring.predict_verb,
     "map": field.map_verb,
+    "model": modelling.model_verb,
     "export": files.export_verb,
     "card": files.card_verb,
     "push": files.push_verb,
@@ -50,6 +51,7 @@ PARSERS: dict[str, Callable[[], Any]] = {
     "ensemble": scoring.ensemble_parser,
     "predict": scoring.predict_parser,
     "map": field.map_parser,
+    "model": modelling.model_parser,
     "export": files.export_parser,
     "card": files.card_parser,
     "push": files.push_parser,

@@ -120,14 +120,14 @@ def _with_defaults(item: Item, survey: str | None, pixel_scale: float | None) ->
     return replace(item, survey=item.survey or survey, pixel_scale=item.pixel_scale or pixel_scale)
 
 
-def read_item(item: Item) -> Cutout:
-    """The image of an item, with its survey and pixel scale settled.
+def read_item(item: Item, maps: Sequence[str] = ()) -> Cutout:
+    """The image of an item, with its survey and pixel scale settled, and those of the ``maps`` that its file has.
 
     Raises:
         ImageError: unreadable.
         SurveyError: an unknown survey.
     """
-    cutout = read_cutout(item.path, maps=()) if item.plane is None else read_plane(item.path, item.plane)
+    cutout = read_cutout(item.path, maps=maps) if item.plane is None else read_plane(item.path, item.plane)
     if item.pixel_scale is not None and (item.from_index or cutout.pixel_scale is None):
         cutout = replace(cutout, pixel_scale=item.pixel_scale, pixel_scale_y=item.pixel_scale_y)
     named = zip(("z_lens", "z_source"), item.redshifts, strict=True)

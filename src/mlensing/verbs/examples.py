@@ -44,6 +44,10 @@ EXAMPLES: dict[str, list[str]] = {
         "field.fits --survey kids --output maps.fits",
         "field_g.fits field_r.fits field_i.fits --survey cfhtls --prevalence 1e-4 --output maps.fits",
     ],
+    "model": [
+        "lens.fits --survey hst --pictures pictures",
+        "my_images/ --scores scores.csv --top 50 --survey lsst --output models.csv",
+    ],
     "export": [
         "best.ckpt --output model.onnx",
         "my_ensemble/ --int8 true --mixture configs/release_sky.yaml",
