@@ -7,6 +7,7 @@ sources at one redshift; for others they scale with ``efficiency``.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,8 +28,11 @@ from mlensing.physics import (
     truncated_potential,
 )
 
-RING = 1440
+RING = 720
 """Rays on a circle whose mean radial deflection gives the mass within."""
+
+CACHED = 2**16
+"""Positions times members at once."""
 
 MEMBER = ("x0", "y0", "q", "phi", "theta_E", "cut")
 
@@ -61,25 +65,25 @@ class ClusterMass:
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """alpha_x, alpha_y [arcsec] at positions of any shape [arcsec, float64]."""
         ax, ay = nfw_deflection(x, y, **self._halo())
-        for member in self._members():
-            more_x, more_y = truncated_deflection(x, y, **member)
-            ax, ay = ax.add_(more_x), ay.add_(more_y)
+        for members in self._lots(x):
+            more_x, more_y = truncated_deflection(x, y, **members)
+            ax, ay = ax.add_(more_x.sum(0)), ay.add_(more_y.sum(0))
         more_x, more_y = shear_deflection(x, y, **self._shear())
         return ax + more_x, ay + more_y
 
     def potential(self, x: Tensor, y: Tensor) -> Tensor:
         """psi [arcsec^2]; alpha is its gradient."""
         psi = nfw_potential(x, y, **self._halo()) + shear_potential(x, y, **self._shear())
-        for member in self._members():
-            psi = psi.add_(truncated_potential(x, y, **member))
+        for members in self._lots(x):
+            psi = psi.add_(truncated_potential(x, y, **members).sum(0))
         return psi
 
     def convergence(self, x: Tensor, y: Tensor, *, spacing: float) -> Tensor:
         """kappa, with the mean over the pixel of size ``spacing`` [arcsec] where a member's cusp lies in its middle."""
         core = PIXEL_MEAN_CORE * spacing
         kappa = nfw_convergence(x, y, **self._halo(), core=core)
-        for member in self._members():
-            kappa = kappa.add_(truncated_convergence(x, y, **member, core=core))
+        for members in self._lots(x):
+            kappa = kappa.add_(truncated_convergence(x, y, **members, core=core).sum(0))
         return kappa
 
     def mean_convergence(self, radius: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -93,9 +97,9 @@ class ClusterMass:
     def einstein_radius(self, *, largest: float = 120.0) -> float:
         """Radius about the halo's centre within which kappa is 1 in the mean [arcsec]; 0 where it is less throughout.
 
-        The outermost crossing below ``largest`` [arcsec], to 1e-6 of itself.
+        The outermost crossing between 0.5 and ``largest`` [arcsec], to 1e-6 of itself.
         """
-        radii = np.geomspace(0.05, largest, 60)
+        radii = np.geomspace(0.5, largest, 28)
         above = np.flatnonzero(self.mean_convergence(radii) >= 1)
         if not len(above) or above[-1] + 1 == len(radii):
             return 0.0 if not len(above) else largest
@@ -113,8 +117,11 @@ class ClusterMass:
     def _shear(self) -> dict[str, float]:
         return {"x0": self.x, "y0": self.y, "gamma1": self.gamma1, "gamma2": self.gamma2}
 
-    def _members(self) -> list[dict[str, float]]:
-        return [dict(zip(MEMBER, row, strict=True)) for row in self.members.tolist()]
+    def _lots(self, x: Tensor) -> Iterator[dict[str, Tensor]]:
+        """Parameters of as many members at once, before the axes of ``x``, as the caches hold: one on a large map."""
+        for some in torch.split(self.members, max(1, CACHED // max(1, x.numel()))):
+            columns = some.reshape(*some.shape, *[1] * x.dim()).unbind(1)
+            yield dict(zip(MEMBER, columns, strict=True))
 
 
 def efficiency(z_lens: float, z_source: NDArray[np.float64], z_reference: float) -> NDArray[np.float64]:
