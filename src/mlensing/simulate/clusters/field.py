@@ -1,4 +1,4 @@
-"""Cluster fields: the same for a (seed, number) however they are asked for, with maps and the truth about their arcs."""
+"""Cluster fields: the same for a (seed, number) however they are asked for, with maps and the truth of their arcs."""
 
 from __future__ import annotations
 
