@@ -109,7 +109,7 @@ def test_a_simulated_field_comes_back_whole(tmp_path: Path) -> None:
     row, column = divmod(bcg, 96)
     use = interior_mask(96, 96, dx=scale, dy=scale, x0=(column - 47.5) * scale, y0=(row - 47.5) * scale, core=6.0)
     residual = laplacian(sample["psi"], dx=scale, dy=scale) - 2 * sample["kappa"]
-    assert residual[use].abs().median() < 5e-3
+    assert residual[use].abs().median() < 1e-2  # 0.4 arcsec/px: O(h^2)
     kappa = sample["kappa"].double()
     theta_E = data.fields.catalog.column("theta_E")[0]
     assert kappa[torch.hypot(*sample["sky"]) < theta_E].mean().item() == pytest.approx(1.0, abs=0.03)

@@ -88,7 +88,7 @@ def tangent_plane(header: Mapping[str, Any]) -> WCS | None:
     """The celestial WCS of a header as a tangent plane without distortion; None where there is no sound one.
 
     Only plain numbers are handed to wcslib, one by one: it has crashed on headers (astropy issue 20349). A reference
-    point that is missing is (0, 0).
+    point that is missing, or that cannot be, is (0, 0).
 
     Example:
         >>> sky = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -1e-4, "CDELT2": 1e-4}
@@ -104,10 +104,13 @@ def tangent_plane(header: Mapping[str, Any]) -> WCS | None:
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"] if kinds[0][:2] != "DE" else ["DEC--TAN", "RA---TAN"]
     wcs.wcs.cd = [[value * factor for value in row] for row, factor in zip(matrix, to_degree, strict=True)]
-    point = [[header.get(f"{key}{i}", 0.0) for i in (1, 2)] for key in ("CRPIX", "CRVAL")]
-    if _finite([*point[0], *point[1]]):
-        wcs.wcs.crpix = point[0]
-        wcs.wcs.crval = [value * factor for value, factor in zip(point[1], to_degree, strict=True)]
+    pixel, value = ([header.get(f"{key}{i}", 0.0) for i in (1, 2)] for key in ("CRPIX", "CRVAL"))
+    if _finite([*pixel, *value]):
+        degrees = [number * factor for number, factor in zip(value, to_degree, strict=True)]
+        latitude = degrees[kinds[0][:2] != "DE"]
+        if max(map(abs, pixel)) < 1e7 and max(map(abs, degrees)) <= 720 and abs(latitude) <= 90:
+            wcs.wcs.crpix, wcs.wcs.crval = pixel, degrees
+    wcs.wcs.set()
     return wcs
 
 

@@ -106,8 +106,8 @@ class ClusterMass:
         low, high = radii[above[-1]], radii[above[-1] + 1]
         while high / low > 1 + 1e-6:
             steps = np.geomspace(low, high, 12)
-            last = np.flatnonzero(self.mean_convergence(steps[:-1]) >= 1)
-            last = int(last[-1]) if len(last) else 0
+            crossed = np.flatnonzero(self.mean_convergence(steps[:-1]) >= 1)
+            last = int(crossed[-1]) if len(crossed) else 0
             low, high = steps[last], steps[last + 1]
         return float(math.sqrt(low * high))
 

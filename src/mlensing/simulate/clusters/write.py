@@ -104,8 +104,9 @@ class FieldWork:
     @cached_property
     def simulator(self) -> ClusterSimulator:
         """Made where it is first used: in the process that does the work."""
-        chosen = {"lens_share": self.lens_share, "theta_E": self.theta_E}
-        return ClusterSimulator(self.survey, size=self.size, seed=self.seed, **chosen)
+        return ClusterSimulator(
+            self.survey, size=self.size, seed=self.seed, lens_share=self.lens_share, theta_E=self.theta_E
+        )
 
     def write(self, number: int) -> None:
         """The file of one field, then the part of the index that says it is whole."""
