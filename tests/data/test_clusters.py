@@ -122,4 +122,4 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="overlap"):
         ClusterLensingDataset(index, tile=32, overlap=32)
     with pytest.raises(ImageError, match="no map ALPHA"):
-        ClusterLensingDataset(index, tile=32, maps=("alpha",))[0]
+        ClusterLensingDataset(index, tile=32, overlap=8, maps=("alpha",))[0]

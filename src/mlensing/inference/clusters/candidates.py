@@ -45,7 +45,7 @@ def find_candidates(sample: Mapping[str, Tensor]) -> pd.DataFrame:
         one row a candidate, brightest first: ``x``, ``y`` [px], ``east``, ``north``, ``radius`` [arcsec] and
         ``azimuth`` [rad] about the centre, ``area`` [arcsec^2], ``tangential`` (log of the extent around the centre
         over that towards it), ``length`` and ``width`` [arcsec] around and towards it, ``signal`` (S/N),
-        ``surface`` (magnitude of the mean brightness, any zero point), ``colour`` (magnitudes from bluest to reddest
+        ``surface`` (magnitude of the mean brightness without members, any zero point), ``colour`` (magnitudes from bluest to reddest
         band; NaN with one band) and ``partners`` (tangential others of like colour and surface brightness elsewhere
         about the centre, since lensing keeps both).
 
@@ -115,9 +115,11 @@ def _measured(
     around, towards = mean((radius[which] * turn) ** 2), mean((distance - radius[which]) ** 2)
     around, towards = np.sqrt(around + pixel / 12), np.sqrt(towards + pixel / 12)  # a pixel's own extent
     pixels = np.bincount(which, minlength=count)
-    blue, red = (np.bincount(which, band[row, column], minlength=count) / pixels for band in (image[0], image[-1]))
+    # a median, because a member may cover a part of an arc
+    numbers = np.arange(1, count + 1)
+    blue, red = (np.asarray(ndimage.median(band, labels, numbers), dtype=np.float64) for band in (image[0], image[-1]))
+    surface = -2.5 * np.log10(np.bincount(which, weight, minlength=count) / pixels)  # members are not in it
     with np.errstate(invalid="ignore", divide="ignore"):  # a region without red light has no colour
-        surface = -2.5 * np.log10(blue / pixel)
         colour = -2.5 * np.log10(blue / red) if len(image) > 1 else np.full(count, np.nan)
     found = {
         "x": mean(column.astype(np.float64)), "y": mean(row.astype(np.float64)),

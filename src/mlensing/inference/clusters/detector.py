@@ -15,6 +15,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -162,13 +163,14 @@ class ClusterDetector:
         """
         try:
             content = json.loads(Path(path).read_text())
-            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in content.items()})
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+            return cls(**values)
         except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
             raise ConfigError(path, f"not a saved detector ({error})", "Fit one and save it.") from error
 
     def _logit(self, candidates: pd.DataFrame) -> Array:
         scaled = (features(candidates) - np.array(self.mean)) / np.array(self.scale)
-        return np.clip(scaled @ np.array(self.weights) + self.bias, -30.0, 30.0)
+        return np.asarray(np.clip(scaled @ np.array(self.weights) + self.bias, -30.0, 30.0))
 
 
 def features(candidates: pd.DataFrame) -> Array:
