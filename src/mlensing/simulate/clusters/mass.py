@@ -31,8 +31,8 @@ from mlensing.physics import (
 RING = 720
 """Rays on a circle whose mean radial deflection gives the mass within."""
 
-CACHED = 2**16
-"""Positions times members at once."""
+CACHED = 2**14
+"""Positions times members at once: the twenty arrays of a deflection then stay in the caches of a core."""
 
 MEMBER = ("x0", "y0", "q", "phi", "theta_E", "cut")
 
@@ -64,6 +64,11 @@ class ClusterMass:
 
     def deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """alpha_x, alpha_y [arcsec] at positions of any shape [arcsec, float64]."""
+        parts = [self._deflection(*some) for some in _pieces(x, y)]
+        ax, ay = (torch.cat(component).view_as(x) for component in zip(*parts, strict=True))
+        return ax, ay
+
+    def _deflection(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         ax, ay = nfw_deflection(x, y, **self._halo())
         for members in self._lots(x):
             more_x, more_y = truncated_deflection(x, y, **members)
@@ -73,6 +78,9 @@ class ClusterMass:
 
     def potential(self, x: Tensor, y: Tensor) -> Tensor:
         """psi [arcsec^2]; alpha is its gradient."""
+        return torch.cat([self._potential(*some) for some in _pieces(x, y)]).view_as(x)
+
+    def _potential(self, x: Tensor, y: Tensor) -> Tensor:
         psi = nfw_potential(x, y, **self._halo()) + shear_potential(x, y, **self._shear())
         for members in self._lots(x):
             psi = psi.add_(truncated_potential(x, y, **members).sum(0))
@@ -81,6 +89,9 @@ class ClusterMass:
     def convergence(self, x: Tensor, y: Tensor, *, spacing: float) -> Tensor:
         """kappa, with the mean over the pixel of size ``spacing`` [arcsec] where a member's cusp lies in its middle."""
         core = PIXEL_MEAN_CORE * spacing
+        return torch.cat([self._convergence(*some, core) for some in _pieces(x, y)]).view_as(x)
+
+    def _convergence(self, x: Tensor, y: Tensor, core: float) -> Tensor:
         kappa = nfw_convergence(x, y, **self._halo(), core=core)
         for members in self._lots(x):
             kappa = kappa.add_(truncated_convergence(x, y, **members, core=core).sum(0))
@@ -118,10 +129,15 @@ class ClusterMass:
         return {"x0": self.x, "y0": self.y, "gamma1": self.gamma1, "gamma2": self.gamma2}
 
     def _lots(self, x: Tensor) -> Iterator[dict[str, Tensor]]:
-        """Parameters of as many members at once, before the axes of ``x``, as the caches hold: one on a large map."""
+        """Parameters of as many members at once, before the axis of ``x``, as the caches hold."""
         for some in torch.split(self.members, max(1, CACHED // max(1, x.numel()))):
             columns = some.reshape(*some.shape, *[1] * x.dim()).unbind(1)
             yield dict(zip(MEMBER, columns, strict=True))
+
+
+def _pieces(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Positions in a row, as many at once as the caches hold."""
+    return zip(x.flatten().split(CACHED), y.flatten().split(CACHED), strict=True)
 
 
 def efficiency(z_lens: float, z_source: NDArray[np.float64], z_reference: float) -> NDArray[np.float64]:
