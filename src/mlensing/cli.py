@@ -21,6 +21,7 @@ from mlensing.verbs.options import PROGRAM, Options, signature_parser
 
 VERBS: dict[str, Callable[[Options], None]] = {
     "simulate": data.simulate_verb,
+    "simulate_clusters": data.simulate_clusters_verb,
     "prepare": data.prepare_verb,
     "train": training.train_verb,
     "train_live": training.train_live_verb,
@@ -41,6 +42,7 @@ VERBS: dict[str, Callable[[Options], None]] = {
 
 PARSERS: dict[str, Callable[[], Any]] = {
     "simulate": data.simulate_parser,
+    "simulate_clusters": partial(signature_parser, "simulate_clusters", "mlensing.simulate.clusters:simulate_clusters"),
     "prepare": partial(signature_parser, "prepare", "mlensing.data.prepare:prepare"),
     "train": partial(signature_parser, "train", "mlensing.training:fit"),
     "train_live": partial(signature_parser, "train_live", "mlensing.training:fit_live"),

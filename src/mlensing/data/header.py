@@ -72,12 +72,28 @@ def _number(header: Mapping[str, Any], key: str, path: Path) -> float | None:
 def wcs_scales(header: Mapping[str, Any]) -> tuple[float, float] | None:
     """Pixel scale along x and y [arcsec/px] of a celestial WCS; None where there is no sound one.
 
-    Only the linear part is handed to wcslib, number by number: it has crashed on headers (astropy issue 20349).
-
     Example:
         >>> sky = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"}
         >>> wcs_scales({**sky, "CDELT1": -5e-5, "CDELT2": 5e-5})
         (0.18, 0.18)
+    """
+    wcs = tangent_plane(header)
+    if wcs is None:
+        return None
+    x, y = (round(float(scale) * 3600.0, 9) for scale in proj_plane_pixel_scales(wcs))
+    return (x, y) if x > 0 and y > 0 else None
+
+
+def tangent_plane(header: Mapping[str, Any]) -> WCS | None:
+    """The celestial WCS of a header as a tangent plane without distortion; None where there is no sound one.
+
+    Only plain numbers are handed to wcslib, one by one: it has crashed on headers (astropy issue 20349). A reference
+    point that is missing, or that cannot be, is (0, 0).
+
+    Example:
+        >>> sky = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CDELT1": -1e-4, "CDELT2": 1e-4}
+        >>> tangent_plane({**sky, "CRPIX1": 8.0, "CRPIX2": 8.0}).wcs.crpix.tolist()
+        [8.0, 8.0]
     """
     kinds = [str(header.get(key, "")).strip() for key in ("CTYPE1", "CTYPE2")]
     units = [ANGLES.get(str(header.get(key, "")).strip().lower()) for key in ("CUNIT1", "CUNIT2")]
@@ -88,8 +104,14 @@ def wcs_scales(header: Mapping[str, Any]) -> tuple[float, float] | None:
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"] if kinds[0][:2] != "DE" else ["DEC--TAN", "RA---TAN"]
     wcs.wcs.cd = [[value * factor for value in row] for row, factor in zip(matrix, to_degree, strict=True)]
-    x, y = (round(float(scale) * 3600.0, 9) for scale in proj_plane_pixel_scales(wcs))
-    return (x, y) if x > 0 and y > 0 else None
+    pixel, value = ([header.get(f"{key}{i}", 0.0) for i in (1, 2)] for key in ("CRPIX", "CRVAL"))
+    if _finite([*pixel, *value]):
+        degrees = [number * factor for number, factor in zip(value, to_degree, strict=True)]
+        latitude = degrees[kinds[0][:2] != "DE"]
+        if max(map(abs, pixel)) < 1e7 and max(map(abs, degrees)) <= 720 and abs(latitude) <= 90:
+            wcs.wcs.crpix, wcs.wcs.crval = pixel, degrees
+    wcs.wcs.set()
+    return wcs
 
 
 def linear_part(header: Mapping[str, Any]) -> list[list[float]] | None:

@@ -24,6 +24,7 @@ from mlensing.physics.mass import (
 )
 from mlensing.physics.operators import Boundary, area_pool, divergence, gradient, laplacian, poisson_residual
 from mlensing.physics.power_law import power_law_convergence, power_law_deflection, power_law_potential
+from mlensing.physics.truncated import truncated_convergence, truncated_deflection, truncated_potential
 
 __all__ = [
     "COSMOLOGY",
@@ -60,5 +61,8 @@ __all__ = [
     "sie_deflection",
     "sie_potential",
     "sigma_crit",
+    "truncated_convergence",
+    "truncated_deflection",
+    "truncated_potential",
     "without_plane",
 ]

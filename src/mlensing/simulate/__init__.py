@@ -6,6 +6,7 @@
 - what lies where: ``scene``, ``lenses``, ``negatives/``;
 - pixels: ``render/``, then ``camera/``; ``sky`` does all of it in order;
 - ``real/``: galaxies, PSFs and cutouts that were observed, in place of drawn ones;
+- ``clusters/``: whole fields of galaxy clusters, of any survey;
 - ``draws``: random numbers that depend on nothing else.
 """
 

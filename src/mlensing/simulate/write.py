@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,9 +32,10 @@ from mlensing.simulate.real.hosts import Hosts
 from mlensing.simulate.real.sky import RealSky
 from mlensing.simulate.simulator import BLOCK, Simulator
 from mlensing.simulate.sky import Block
+from mlensing.simulate.workers import write_each
 
 TRUTH = ("theta_E", "sigma_v", "arc_signal", "magnification", "source_magnitude", "images")
-_PARTS = ".unfinished"
+PARTS = ".unfinished"
 
 
 def simulate(
@@ -87,20 +87,20 @@ def simulate(
     maps = maps and not (hosts is not None and hosts.colour)
     Simulator(mixture, seed=seed, **real.parts())  # a survey or band that there is not shows before anything is written
     settings = {"mixture": mixture.model_dump(mode="json"), "num_samples": num_samples, "maps": maps, **real.record()}
-    _claim(folder, provenance("simulate", settings, seed))
+    claim(folder, provenance("simulate", settings, seed))
     index = folder / "index.csv"
     if not index.exists():
-        parts = folder / _PARTS
+        parts = folder / PARTS
         parts.mkdir(exist_ok=True)
         blocks = range(math.ceil(num_samples / BLOCK))
-        missing = [number for number in blocks if not _part(parts, number).exists()]
+        missing = [number for number in blocks if not part(parts, number).exists()]
         work = Work(mixture, seed, folder, num_samples, maps, real)
-        for _ in track(_each(work, missing, num_workers), total=len(missing), **_bar()):
+        for _ in track(write_each(work, missing, num_workers), total=len(missing), **bar()):
             pass
-        rows = pd.concat([pd.read_csv(_part(parts, number), dtype=str, keep_default_na=False) for number in blocks])
+        rows = pd.concat([pd.read_csv(part(parts, number), dtype=str, keep_default_na=False) for number in blocks])
         with replacing(index) as beside:
             rows.to_csv(beside, index=False, lineterminator="\n")
-    _tidy(folder)
+    tidy(folder)
     return index
 
 
@@ -125,24 +125,30 @@ class Work:
         """Made where it is first used: in the process that does the work."""
         return Simulator(self.mixture, seed=self.seed, **self.real.parts())
 
+    def write(self, number: int) -> None:
+        """Files of one block, and its part of the index."""
+        _write_block(self, number)
 
-def _tidy(folder: Path) -> None:
+
+def tidy(folder: Path) -> None:
     """Remove the parts of the index, and the halves of files that killed runs left behind."""
-    if (folder / _PARTS).exists():
-        shutil.rmtree(folder / _PARTS)
+    if (folder / PARTS).exists():
+        shutil.rmtree(folder / PARTS)
     for half in [*folder.glob(".*.part.*"), *folder.glob("images/*/.*.part.*")]:
         half.unlink()
 
 
-def _bar() -> dict[str, Any]:
+def bar() -> dict[str, Any]:
+    """How ``track`` draws the progress of a simulation."""
     return {"description": "simulating", "console": Console(stderr=True)}
 
 
-def _part(parts: Path, number: int) -> Path:
+def part(parts: Path, number: int) -> Path:
+    """The part of the index that says that a piece of the set is whole."""
     return parts / f"{number:06d}.csv"
 
 
-def _claim(folder: Path, record: dict[str, Any]) -> None:
+def claim(folder: Path, record: dict[str, Any]) -> None:
     """Make the folder this set's own.
 
     Raises:
@@ -163,37 +169,6 @@ def _claim(folder: Path, record: dict[str, Any]) -> None:
     write_json(note, record)
 
 
-_in_process: list[Work] = []
-"""The work of a worker process, which its initializer puts here: hosts are too large to go with every block."""
-
-
-def _start(work: Work) -> None:
-    torch.set_num_threads(1)
-    _in_process[:] = [work]
-
-
-def _do(number: int) -> None:
-    _write_block(_in_process[0], number)
-
-
-def _each(work: Work, blocks: list[int], num_workers: int | None) -> Iterator[None]:
-    """Write each block, in processes of one thread each: threads could change the last bits."""
-    count = min(num_workers if num_workers is not None else multiprocessing.cpu_count(), len(blocks))
-    if count <= 1:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            for number in blocks:
-                _write_block(work, number)
-                yield
-        finally:
-            torch.set_num_threads(threads)
-        return
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(count, initializer=_start, initargs=(work,)) as pool:
-        yield from pool.imap_unordered(_do, blocks)
-
-
 def _write_block(work: Work, number: int) -> None:
     """Files of one block, then the part of the index that says they are whole."""
     block = work.simulator.block(number, maps=work.maps)
@@ -208,7 +183,7 @@ def _write_block(work: Work, number: int) -> None:
             else:
                 Image.fromarray(picture).save(beside)
         rows.append({"filepath": name, **truth.iloc[position].to_dict()})
-    with replacing(_part(work.folder / _PARTS, number)) as beside:
+    with replacing(part(work.folder / PARTS, number)) as beside:
         pd.DataFrame(rows).to_csv(beside, index=False, lineterminator="\n", float_format="%.7g")
 
 

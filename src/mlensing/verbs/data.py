@@ -1,4 +1,4 @@
-"""What makes and compares images: simulate, prepare, realism.
+"""What makes and compares images: simulate, simulate_clusters, prepare, realism.
 
 Each verb takes its parsed options, imports what it needs, and prints what it wrote.
 """
@@ -31,6 +31,16 @@ def simulate_parser() -> Any:
     made = signature_parser("simulate", "mlensing.simulate:simulate", config_file=False, skip=("hosts",))
     made.add_function_arguments(resolve_name("mlensing.painted:load_hosts"), as_positional=False, skip={"mixture"})
     return made
+
+
+def simulate_clusters_verb(options: Options) -> None:
+    """Simulate fields of galaxy clusters that lens, and of some that do not; with maps and their truth."""
+    from mlensing.data.preview import write_preview
+    from mlensing.simulate.clusters import simulate_clusters
+
+    index = simulate_clusters(**options)
+    write_preview(index, index.with_name("preview.png"), size=min(options["size"], 512), columns=3, rows=1)
+    print(f"wrote {index}; look at {index.with_name('preview.png')}")
 
 
 def prepare_verb(options: Options) -> None:

@@ -7,6 +7,7 @@ EXAMPLES: dict[str, list[str]] = {
         "--config configs/paper_synthetic.yaml --num_samples 1000 --output_dir data/simulated",
         "--config configs/release_sky.yaml --hosts my_galaxies/ --survey des --num_samples 1000",
     ],
+    "simulate_clusters": ["--num_fields 100 --survey lsst --size 512 --output_dir data/clusters"],
     "prepare": ["--fits_dir my_images/ --output_dir data/processed --train_split 0.8"],
     "train": [
         "--config configs/baseline.yaml --data_dir data/processed",

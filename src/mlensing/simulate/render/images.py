@@ -38,8 +38,8 @@ def find_images(source: Components, lens: Deflector) -> tuple[Tensor, Tensor, Te
     shape = (len(lens.theta_E), CELLS, CELLS)
     x, y = line[:, None, :].expand(shape), line[:, :, None].expand(shape)
     beta_x, beta_y = offsets(terms, x, y)
-    held = _held(beta_x, beta_y).flatten(1)
-    place = held.float().topk(2 * SLOTS, dim=1)
+    inside = held(beta_x, beta_y).flatten(1)
+    place = inside.float().topk(2 * SLOTS, dim=1)
     column, row = place.indices % (CELLS - 1), place.indices // (CELLS - 1) % (CELLS - 1)
     cell = line[:, 1:2] - line[:, :1]
     start = line.gather(1, column) + 0.5 * cell, line.gather(1, row) + 0.5 * cell
@@ -81,7 +81,7 @@ def multiply_imaged(source: Components, lens: Deflector) -> tuple[Components, Te
     return source, images[0], images[1], count
 
 
-def _held(x: Tensor, y: Tensor) -> Tensor:
+def held(x: Tensor, y: Tensor) -> Tensor:
     """Which triangles, lower and upper halves of the cells, hold the origin; [M, 2, cells, cells] bool."""
 
     def corner(values: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,0 +1,186 @@
+"""From the candidates of a field to the probability that its cluster is a lens.
+
+Two logistic regressions: one weighs each candidate by its shape, brightness and partners, one the field by the sum of
+its candidates' odds, each weighted by a prior of the distance from the centre. Labels are those of fields, since
+nobody labels candidates.
+
+Where only some lenses are labelled and everything else counts as a non-lens, what is learned is g(x) = P(labelled | x),
+and P(lens | x) = min(g / c, 1) with c = P(labelled | lens) (Elkan & Noto 2008). c is not the prior: that is
+``prevalence``, to which the odds are brought in the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.linear_model import LogisticRegression
+
+from mlensing.errors import ConfigError
+from mlensing.evaluation.calibration import shift_prevalence, sigmoid
+from mlensing.provenance import write_json
+
+Array = NDArray[np.float64]
+
+PREVALENCE = 1e-3
+"""Share of lenses among the clusters of a survey."""
+
+CORE = 30.0
+"""Standard deviation of the radial prior [arcsec]: Einstein radii of clusters are 10 to 50."""
+
+ARC = 1.0
+"""``tangential`` above which a candidate is called an arc: e times as long as wide."""
+
+CLIP = 1e-6
+
+
+def radial_weight(radius: ArrayLike, core: float = CORE) -> Array:
+    """Weight of a candidate by its distance from the BCG: 1 there, 0.5 far out.
+
+    w = 0.5 + 0.5 exp(-r^2 / (2 core^2)): distance makes a candidate doubtful, and never decides alone.
+
+    Arguments:
+        radius, core: [arcsec].
+
+    Example:
+        >>> radial_weight([0.0, 1e6]).tolist()
+        [1.0, 0.5]
+    """
+    return np.asarray(0.5 + 0.5 * np.exp(-0.5 * (np.asarray(radius, float) / core) ** 2))
+
+
+@dataclass(frozen=True)
+class ClusterDetector:
+    """Weights that were fitted to labelled fields.
+
+    Attributes:
+        mean, scale, weights: of the candidates' features, in the order of ``features``.
+        bias: of the candidates' logit.
+        slope, offset: of the field's logit.
+        pi_train: share of labelled lenses among the fields of the fit.
+        prevalence: share of lenses where it is applied.
+        c: share of the lenses that had a label in the fit; 1 where all had.
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    weights: tuple[float, ...]
+    bias: float
+    slope: float
+    offset: float
+    pi_train: float
+    prevalence: float = PREVALENCE
+    c: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.prevalence < 1:
+            raise ConfigError("prevalence", f"expected 0 to 1, got {self.prevalence}", f"Take {PREVALENCE}.")
+        if not 0 < self.c <= 1:
+            raise ConfigError("c", f"expected 0 to 1, got {self.c}", "Take the share of lenses that are labelled.")
+
+    @classmethod
+    def fit(
+        cls,
+        candidates: Sequence[pd.DataFrame],
+        labels: ArrayLike,
+        *,
+        prevalence: float = PREVALENCE,
+        c: float = 1.0,
+    ) -> ClusterDetector:
+        """Fit to fields.
+
+        Arguments:
+            candidates: of each field, as ``find_candidates`` gives them.
+            labels: of each field: 1 for a lens, 0 for everything else.
+            prevalence, c: attributes.
+
+        Raises:
+            ConfigError: labels that do not hold both classes, or fields without a candidate.
+        """
+        label = np.asarray(labels, dtype=np.float64)
+        if set(np.unique(label)) != {0.0, 1.0} or len(label) != len(candidates):
+            raise ConfigError("labels", "expected a 0 or a 1 for each field, and both of them", "Label more fields.")
+        every = [features(table) for table in candidates]
+        if not sum(map(len, every)):
+            raise ConfigError("candidates", "no field has one", "Give deeper images.")
+        stacked = np.concatenate(every)
+        mean, scale = stacked.mean(0), stacked.std(0) + CLIP
+        of_candidates = LogisticRegression(C=1.0).fit((stacked - mean) / scale, np.repeat(label, [*map(len, every)]))
+        detector = cls(
+            tuple(mean.tolist()),
+            tuple(scale.tolist()),
+            tuple(of_candidates.coef_[0].tolist()),
+            float(of_candidates.intercept_[0]),
+            1.0,
+            0.0,
+            float(label.mean()),
+            prevalence,
+            c,
+        )
+        evidence = np.array([[detector.evidence(table)] for table in candidates])
+        of_fields = LogisticRegression(C=1.0).fit(evidence, label)
+        return replace(detector, slope=float(of_fields.coef_[0, 0]), offset=float(of_fields.intercept_[0]))
+
+    def judged(self, candidates: pd.DataFrame) -> pd.DataFrame:
+        """The candidates with ``weight`` (radial prior), ``odds`` (weighted) and ``kind``, the best first.
+
+        ``kind`` is ``arc``, or ``image`` where there are partners, or ``blue`` for all else.
+        """
+        weight = radial_weight(candidates["radius"])
+        bent, paired = candidates["tangential"] > ARC, candidates["partners"] > 0
+        kind = np.where(bent, "arc", np.where(paired, "image", "blue"))
+        found = candidates.assign(weight=weight, odds=weight * np.exp(self._logit(candidates)), kind=kind)
+        return found.sort_values("odds", ascending=False, ignore_index=True)
+
+    def evidence(self, candidates: pd.DataFrame) -> float:
+        """Log of the sum of the candidates' weighted odds; -5 where there is none."""
+        odds = radial_weight(candidates["radius"]) * np.exp(self._logit(candidates))
+        return float(np.log(odds.sum() + np.exp(-5.0)))
+
+    def probability(self, candidates: pd.DataFrame) -> float:
+        """Probability that the field is a lens, where a share ``prevalence`` of the fields are."""
+        labelled = float(sigmoid(self.slope * self.evidence(candidates) + self.offset))
+        # as many lenses are hidden among the unlabelled fields as c says, in the prior as in the probability
+        lens, share = (float(np.clip(min(p / self.c, 1.0), CLIP, 1 - CLIP)) for p in (labelled, self.pi_train))
+        return float(sigmoid(shift_prevalence(np.log(lens / (1 - lens)), share, self.prevalence)))
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: str | Path) -> ClusterDetector:
+        """Read what ``save`` wrote.
+
+        Raises:
+            ConfigError: a file that is not one.
+        """
+        try:
+            content = json.loads(Path(path).read_text())
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+            return cls(**values)
+        except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
+            raise ConfigError(path, f"not a saved detector ({error})", "Fit one and save it.") from error
+
+    def _logit(self, candidates: pd.DataFrame) -> Array:
+        scaled = (features(candidates) - np.array(self.mean)) / np.array(self.scale)
+        return np.asarray(np.clip(scaled @ np.array(self.weights) + self.bias, -30.0, 30.0))
+
+
+def features(candidates: pd.DataFrame) -> Array:
+    """[N, 5]: shape around the centre, log of length and of width, log S/N, log of 1 + partners."""
+    return np.column_stack(
+        [
+            candidates["tangential"],
+            np.log(candidates["length"]),
+            np.log(candidates["width"]),
+            np.log(candidates["signal"].clip(lower=1.0)),
+            np.log1p(candidates["partners"]),
+        ]
+    ).astype(np.float64)
