@@ -316,7 +316,7 @@ CASES: dict[str, tuple[Case, tuple[str, ...]]] = {
     "train, garbage to resume": (lambda b: b.train("--resume", b.file("x.ckpt", "x")), ("x.ckpt", "best.ckpt")),
     "train, garbage to begin with": (lambda b: b.train("--init", b.file("x.ckpt", "x")), ("x.ckpt", "state_dict")),
     "train_maps, unknown model": (lambda b: b.train_maps("--model", "resnet18"), ("'resnet18'", "lens_gnn, unet")),
-    "train_maps, unknown loss": (lambda b: b.train_maps("--loss", "{bce: 1}"), ("bce", "kappa, poisson, psi")),
+    "train_maps, unknown loss": (lambda b: b.train_maps("--loss", "{bce: 1}"), ("bce", "kappa, psi, alpha, poisson")),
     "train_maps, unknown option": (
         lambda b: b.train_maps("--model_options", "{layers: 3}"),
         ("layers", "patch, hops, width"),

@@ -197,7 +197,7 @@ LOSSES: dict[str, Loss] = {
     "alpha": alpha_error,
     "consistency": consistency,
 }
-MAP_TERMS = ("poisson", "kappa", "psi", "alpha")
+MAP_TERMS = ("kappa", "psi", "alpha", "poisson")
 """Terms that need a map head, and true maps to learn from."""
 
 

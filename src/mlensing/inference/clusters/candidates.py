@@ -46,8 +46,8 @@ def find_candidates(sample: Mapping[str, Tensor]) -> pd.DataFrame:
         ``azimuth`` [rad] about the centre, ``area`` [arcsec^2], ``tangential`` (log of the extent around the centre
         over that towards it), ``length`` and ``width`` [arcsec] around and towards it, ``signal`` (S/N),
         ``surface`` (magnitude of the mean brightness without members, any zero point), ``colour`` (magnitudes from
-        bluest to reddest band; NaN with one band) and ``partners`` (tangential others of like colour and surface brightness
-        elsewhere about the centre, since lensing keeps both).
+        bluest to reddest band; NaN with one band) and ``partners`` (tangential others of like colour and surface
+        brightness elsewhere about the centre, since lensing keeps both).
 
     Example:
         >>> import torch
