@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +20,8 @@ from mlensing.provenance import replacing
 
 MARKED = 10
 """Candidates that are marked."""
+RARE, DECADES = 0.2, 3
+"""Highest probability below which colours go by decades, and how many there are."""
 GROUND = "#101317"
 
 
@@ -56,7 +59,9 @@ def write_field_figure(
         figure.subplots_adjust(left=0.01, right=0.95, bottom=0.02, top=0.94, wspace=0.03)
         left.imshow(picture, origin="lower", interpolation="nearest")
         colours = mpl.colormaps["magma"].with_extremes(bad=DARK.grid)
-        shown = right.imshow(probability, origin="lower", vmin=0, vmax=1, cmap=colours, interpolation="nearest")
+        shown = right.imshow(
+            probability, origin="lower", norm=_norm(probability), cmap=colours, interpolation="nearest"
+        )
         bar = figure.colorbar(shown, cax=beside_it, label="probability")
         bar.ax.tick_params(colors=DARK.ink)
         bar.ax.yaxis.label.set_color(DARK.ink)
@@ -68,8 +73,15 @@ def write_field_figure(
             figure.savefig(beside, facecolor=GROUND, metadata={"Software": None})
 
 
+def _norm(probability: ArrayLike) -> Normalize:
+    """From 0 to 1; where the highest is far below, as at a real prevalence, by decades below it."""
+    highest = float(np.nanmax([0.0, *np.ravel(probability)]))
+    rare = 0 < highest < RARE
+    return LogNorm(highest / 10**DECADES, highest, clip=True) if rare else Normalize(0, 1)
+
+
 def _mark(axes: Axes, places: Sequence[tuple[float, float]], scores: NDArray[np.float64], half: float) -> None:
     for number, ((x, y), score) in enumerate(zip(places, scores, strict=True), 1):
         axes.add_patch(Rectangle((x - half, y - half), 2 * half, 2 * half, fill=False, edgecolor=DARK.lens, lw=1.0))
-        words = f"{number}: {score:.2f}"
+        words = f"{number}: {score:.2g}"
         axes.text(x - half, y + half, words, color=DARK.lens, fontsize=7, va="top", clip_on=True)
