@@ -31,7 +31,7 @@ fi
 
 mlensing ensemble $MEMBERS --mixture configs/release_sky.yaml --num_samples 8192 --output_dir src/mlensing/released
 mlensing simulate --config configs/release_sky.yaml --num_samples 4096 --seed 7 --maps false --output_dir $OUT/sky
-mlensing evaluate --checkpoint src/mlensing/released --data_dir $OUT/sky/test --output_dir $OUT/evaluation \
+mlensing evaluate --checkpoint src/mlensing/released --data_dir $OUT/sky --output_dir $OUT/evaluation \
   --title "simulated images of configs/release_sky.yaml"
 mlensing card src/mlensing/released --name released --about runs/release_card.md \
   --report $OUT/evaluation/report.json ${REAL:-}
