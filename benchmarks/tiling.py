@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from mlensing.inference.receptive import run
-from mlensing.inference.tiling import write_tiled
+from mlensing.inference.fields.receptive import run
+from mlensing.inference.fields.tiling import write_tiled
 
 TILE, OVERLAP, HALO = 512, 32, 8
 AIM_TIME, AIM_MEMORY = 1.3, 400

@@ -12,9 +12,9 @@ from astropy.io import fits
 from torch import Tensor, nn
 
 from mlensing.errors import ConfigError
-from mlensing.inference.receptive import receptive_radius
-from mlensing.inference.spans import spans, weights
-from mlensing.inference.tiling import predict_full, predict_tiled, write_tiled
+from mlensing.inference.fields.receptive import receptive_radius
+from mlensing.inference.fields.spans import spans, weights
+from mlensing.inference.fields.tiling import predict_full, predict_tiled, write_tiled
 
 TOLERANCE = 1e-3
 """Of the map's range; what is found is rounding, thousands of times less."""

@@ -15,7 +15,7 @@ def map_verb(options: Options) -> None:
     """Slide a finder over a field: heat-map with WCS, table of candidates, picture."""
     from mlensing.inference import Predictor
     from mlensing.inference.ensemble import RELEASED
-    from mlensing.inference.field_maps import map_field
+    from mlensing.inference.fields.maps import map_field
 
     predictor = Predictor.load(options.pop("checkpoint") or RELEASED, options.pop("device"))
     table = map_field(predictor, **options)
@@ -31,7 +31,7 @@ def map_verb(options: Options) -> None:
 def map_parser() -> Any:
     """Options of ``map``."""
     skip = ("predictor", "fields")
-    made = signature_parser("map", "mlensing.inference.field_maps:map_field", skip=(*skip, "bands"))
+    made = signature_parser("map", "mlensing.inference.fields.maps:map_field", skip=(*skip, "bands"))
     made.add_argument("fields", nargs="+", metavar="FIELD", help="a FITS file with all bands, or one a band")
     made.add_argument("--bands", nargs="+", help="names of the bands, in the order of the files")
     made.add_argument("--checkpoint", nargs="+", help=CHECKPOINT_HELP)

@@ -18,7 +18,7 @@ from mlensing.data.preview import Picture, picture
 from mlensing.errors import ConfigError
 from mlensing.evaluation.calibration import sigmoid
 from mlensing.evaluation.field_figure import write_field_figure
-from mlensing.inference.heat_map import HeatMap, Peak, framed, slide
+from mlensing.inference.fields.heat_map import HeatMap, Peak, framed, slide
 from mlensing.inference.lenses import joint_maps, mappers
 from mlensing.inference.predictor import UNLIKE, Predictor
 from mlensing.inference.scores import write_scores

@@ -23,8 +23,8 @@ from mlensing.data.cutout import Image, nearest_scale, select_bands
 from mlensing.data.field import Field
 from mlensing.data.framing import resample
 from mlensing.errors import ConfigError
+from mlensing.inference.fields.spans import spans
 from mlensing.inference.predictor import Predictor
-from mlensing.inference.spans import spans
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]

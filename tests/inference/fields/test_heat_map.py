@@ -18,8 +18,8 @@ from mlensing.contract import CHANNELS, BandStatistics, ModelContract
 from mlensing.data.field import open_field
 from mlensing.errors import ConfigError
 from mlensing.inference.ensemble import EnsembleScores
-from mlensing.inference.field_maps import map_field
-from mlensing.inference.heat_map import slide
+from mlensing.inference.fields.heat_map import slide
+from mlensing.inference.fields.maps import map_field
 
 SCALE = 0.2
 SOURCES = {(60, 41): 30.0, (141, 120): 20.0}

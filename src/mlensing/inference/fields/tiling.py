@@ -1,8 +1,8 @@
 """Networks over images of any size: tile by tile, with what the whole image would give.
 
 An image is [B, C, y, x] or [C, y, x]; a network turns [B, C, y, x] into maps [B, ..., y, x], as a tensor or as a dict
-(``inference.receptive``). Tiles and their weights are those of ``inference.spans``; a halo of at least the receptive
-field is what makes a pixel the same whichever tile it comes from.
+(``receptive``). Tiles and their weights are those of ``spans``; a halo of at least the receptive field is what makes a
+pixel the same whichever tile it comes from.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlensing.errors import ConfigError
-from mlensing.inference.receptive import ALONE, Model, receptive_radius, run
-from mlensing.inference.spans import Span, spans, weights
+from mlensing.inference.fields.receptive import ALONE, Model, receptive_radius, run
+from mlensing.inference.fields.spans import Span, spans, weights
 
 Maps = Tensor | dict[str, Tensor]
 
