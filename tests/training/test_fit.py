@@ -80,6 +80,8 @@ def test_a_resumed_training_goes_on_in_its_folder(data_dir: Path, tmp_path: Path
     state = read_checkpoint(best.with_name("last.ckpt")).content
     assert state["global_step"] == 12 and state["epoch"] == 1
     assert list(pd.read_csv(best.parent.parent / "metrics.csv")["epoch"]) == [1, 2]
+    with pytest.raises(ConfigError, match="2 epochs behind it, and 1 are wanted"):
+        fit(str(data_dir), max_epochs=1, resume=str(best.with_name("last.ckpt")), **options)
 
 
 def test_resuming_with_other_settings_is_refused(trained: Path, data_dir: Path, tmp_path: Path) -> None:

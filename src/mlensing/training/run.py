@@ -62,6 +62,9 @@ def run(
 
     Returns:
         path of ``best.ckpt``.
+
+    Raises:
+        ConfigError: a trainer that cannot be had here, or more epochs behind ``resume`` than ``max_epochs``.
     """
     path, loop = learn(
         finder, data, command=command, max_epochs=max_epochs, patience=patience, monitor=monitor, ema=ema,
@@ -93,6 +96,7 @@ def learn(
     Returns:
         path of ``best.ckpt``, and the trainer.
     """
+    require_epochs_left(resume, max_epochs)
     folder = run_folder(Path(log_dir), None if resume is None else Path(resume))
     best = _checkpointing(folder, monitor)
     mode = "max" if monitor == "val_auroc" else "min"
@@ -138,6 +142,18 @@ def checkpoint_to_resume(resume: str | None, log_dir: str) -> str | None:
     found = Path(log_dir).glob("version_*/checkpoints/last.ckpt")
     newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
     return None if newest is None else str(newest)
+
+
+def require_epochs_left(resume: str | Path | None, max_epochs: int) -> None:
+    """Refuse to go on from a checkpoint that has more epochs behind it than are wanted in all.
+
+    Raises:
+        ConfigError: it has.
+    """
+    done = 0 if resume is None else torch.load(resume, map_location="cpu", weights_only=True)["epoch"] + 1
+    if done > max_epochs:
+        remedy = "Ask for more epochs (or draws), or train in another --log_dir."
+        raise ConfigError(str(resume), f"it has {done} epochs behind it, and {max_epochs} are wanted", remedy)
 
 
 def run_folder(log_dir: Path, resume: Path | None) -> Path:
