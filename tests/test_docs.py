@@ -90,7 +90,7 @@ def check_verb(verb: str, arguments: list[str]) -> None:
         assert verb in (*VERBS, "--help", "--version")
         return
     chosen = PARSERS[verb]().parse_args(arguments)
-    for key in ("mixture", "config") if verb in ("simulate", "train_live", "train_maps") else ():
+    for key in ("mixture", "config") if verb in ("simulate", "train_live", "train_maps", "add_maps") else ():
         if isinstance(getattr(chosen, key, None), str):
             Mixture.load(getattr(chosen, key))
 

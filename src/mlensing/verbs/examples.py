@@ -22,6 +22,9 @@ EXAMPLES: dict[str, list[str]] = {
         "--mixture configs/maps_sky.yaml --draws 40000",
         "--mixture configs/maps_sky.yaml --draws 40000 --model unet --log_dir lightning_logs/unet",
     ],
+    "add_maps": [
+        "--checkpoint best.ckpt --mixture configs/release_sky.yaml --draws 32768",
+    ],
     "sweep": [
         "--config configs/baseline.yaml --data_dir data/processed --trials 12 --max_epochs 9 --output_dir sweeps/a",
         "--data_dir data/processed --ranges '{lr: [1e-4, 1e-2]}' --points 0 --output_dir sweeps/b",

@@ -1,4 +1,4 @@
-"""What trains: train, train_live, train_maps, sweep.
+"""What trains: train, train_live, train_maps, add_maps, sweep.
 
 Each verb takes its parsed options, imports what it needs, and prints what it wrote.
 """
@@ -34,6 +34,13 @@ def train_maps_verb(options: Options) -> None:
     from mlensing.training.maps import fit_maps
 
     rank_zero_only(print)(f"wrote {fit_maps(**options)}; mlensing.training.mapper.Mapper.load reads it")
+
+
+def add_maps_verb(options: Options) -> None:
+    """Give a trained finder a head that maps the mass of lenses; its scores stay what they are."""
+    from mlensing.training.graft import add_maps
+
+    _announce(add_maps(**options))
 
 
 def sweep_verb(options: Options) -> None:

@@ -1,0 +1,154 @@
+"""A map head for a finder that is trained already: it learns alone, so every logit of the finder stays what it was."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import seed_everything
+from torch import nn
+
+from mlensing.errors import ConfigError
+from mlensing.models import build
+from mlensing.models.checkpoint import Checkpoint, read_checkpoint
+from mlensing.models.safe import PREFIX
+from mlensing.models.warm_start import warm_start
+from mlensing.simulate.composites import SurveyComposites
+from mlensing.simulate.mixture import Mixture
+from mlensing.training.describe import require_positive
+from mlensing.training.finder import Finder
+from mlensing.training.live import LiveData
+from mlensing.training.losses import MAP_TERMS, total_loss
+from mlensing.training.maps import CLIP
+from mlensing.training.run import checkpoint_to_resume, learn, share_cores
+
+WEIGHTS = {"kappa": 1.0, "psi": 0.1, "poisson": 0.3}
+"""Weights of the losses if none are given."""
+HEAD = "maps."
+"""What the names of the head's weights begin with."""
+RUNNING = ("ema", "resume", "log_dir", "accelerator", "devices", "num_nodes", "strategy", "precision")
+
+
+class Graft(Finder):
+    """A finder of which only the map head learns; all else is as in use: no dropout, running statistics kept."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        for name, weight in self.net.named_parameters():
+            weight.requires_grad = name.startswith(HEAD)
+
+    def train(self, mode: bool = True) -> Graft:
+        """Training mode for the head alone."""
+        super().train(mode)
+        for name, part in self.net.named_children():
+            part.train(mode and f"{name}." == HEAD)
+        return self
+
+
+def add_maps(
+    checkpoint: str,
+    mixture: str,
+    *,
+    draws: int,
+    epoch_draws: int = 4096,
+    validation_draws: int = 1024,
+    batch_size: int = 64,
+    lr: float = 2e-3,
+    weight_decay: float = 1e-4,
+    warmup: float = 0.1,
+    loss: dict[str, float] | None = None,
+    ema: float = 0.99,
+    resume: str | None = None,
+    seed: int = 42,
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    num_nodes: int = 1,
+    strategy: str = "auto",
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true",
+    num_workers: int | None = None,
+    log_dir: str = "lightning_logs",
+) -> Path:
+    """Give a trained finder a head that predicts kappa and psi; its logits, calibration and domain stay what they are.
+
+    Arguments:
+        checkpoint: the finder, a ``best.ckpt`` or ``.safetensors``.
+        mixture: YAML file that says what to simulate; its lenses teach the head.
+        draws: simulated samples in all, rounded up to whole epochs; no sample is seen twice.
+        epoch_draws: samples between two validations; each ends with a checkpoint to resume from.
+        validation_draws: samples of the fixed validation set, from another sky than the training's.
+        batch_size: samples a step and process, a multiple of the simulator's block of 64.
+        lr: peak learning rate of AdamW.
+        weight_decay: of AdamW, on weights only.
+        warmup: share of the steps in which the learning rate rises.
+        loss: weights of ``kappa``, ``psi``, ``alpha``, ``poisson``; None is ``{kappa: 1.0, psi: 0.1, poisson: 0.3}``.
+        ema: decay of an average of the weights that is validated and kept; 0 for none.
+        resume: a ``last.ckpt`` to go on from, or ``auto``: the newest of ``log_dir``, from the start if there is none.
+        seed: of weights and sky.
+        accelerator: Lightning's: auto, cpu, gpu, ...
+        devices: Lightning's: how many, or which.
+        num_nodes: Lightning's: machines.
+        strategy: Lightning's: auto, ddp, ...
+        precision: arithmetic of the network.
+        num_workers: processes that simulate ahead on the CPU; None is 1 there, and 0 on a GPU.
+        log_dir: parent of the folder ``version_N`` of this run.
+
+    Returns:
+        path of ``best.ckpt``: the finder with its head.
+
+    Raises:
+        ConfigError, ContractError, SurveyError: settings, checkpoints or surveys that cannot be used.
+    """
+    settings = dict(locals())
+    settings["resume"] = checkpoint_to_resume(resume, log_dir)
+    require_positive(draws=draws)
+    found, sky = read_checkpoint(checkpoint), Mixture.load(mixture)
+    if sky.classes.get("lens", 0.0) <= 0:
+        raise ConfigError(mixture, "it has no lenses, which are what the head learns from", "Give `lens` a weight.")
+    criterion = WEIGHTS if loss is None else loss
+    total_loss(criterion, known=MAP_TERMS)  # only maps: the logit is not to be taught
+    seed_everything(seed, verbose=False)
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    workers = int(not on_gpu) if num_workers is None else num_workers
+    share_cores(workers)
+    data = LiveData(
+        sky, seed=seed, batch_size=batch_size, epoch_draws=epoch_draws, validation_draws=validation_draws,
+        on_device=on_gpu and not workers, num_workers=workers, maps=True,
+    )  # fmt: skip
+    compose = SurveyComposites(data.train.simulator.surveys)
+    learning: dict[str, Any] = {key: settings[key] for key in ("lr", "weight_decay", "warmup", "seed")}
+    graft = Graft(
+        found.contract.model_copy(update={"task": "maps"}), with_head(found), loss=criterion, config=settings,
+        composites=sky.composites, compose=compose, shift_px=0, **learning,
+    )  # fmt: skip
+    running = {key: settings[key] for key in RUNNING}
+    best, loop = learn(
+        graft, data, command="add_maps", max_epochs=math.ceil(draws / epoch_draws), patience=None, monitor="val_loss",
+        gradient_clip_val=CLIP, **running,
+    )  # fmt: skip
+    if loop.is_global_zero:
+        grafted(found, read_checkpoint(best), settings)
+    loop.strategy.barrier()
+    return best
+
+
+def with_head(finder: Checkpoint) -> nn.Module:
+    """The finder's network with a map head, fresh if it had none."""
+    contract = finder.contract.model_copy(update={"task": "maps"})
+    net = build(contract.name, contract, **contract.options)
+    warm_start(net, finder.path)
+    return net
+
+
+def grafted(finder: Checkpoint, learned: Checkpoint, settings: Mapping[str, Any]) -> Checkpoint:
+    """The finder as it was with the head that was learned, written in the place of the latter."""
+    names = [name for name in learned.content["state_dict"] if name.startswith(PREFIX + HEAD)]
+    state = {**finder.content["state_dict"], **{name: learned.content["state_dict"][name] for name in names}}
+    config = {**finder.config, "maps": dict(settings)}
+    content = {**learned.content, "state_dict": state, "config": json.dumps(config, default=str)}
+    both = replace(learned, config=config, content=content)
+    return both.with_contract(finder.contract.model_copy(update={"task": "maps"}))
