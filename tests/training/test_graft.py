@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 
-from mlensing.errors import ConfigError
+from mlensing.errors import ConfigError, ContractError
 from mlensing.inference.ensemble import Ensemble
 from mlensing.models.checkpoint import Checkpoint, read_checkpoint
 from mlensing.simulate.simulator import BLOCK
@@ -74,6 +76,8 @@ def test_the_head_learns(grafted: Checkpoint) -> None:
         ("surveys: {des: 1}\nclasses: {spiral: 1}\nsize: 32\n", {}, "lenses"),
         (SKY, {"loss": {"bce": 1.0}}, "unknown term bce"),
         (SKY, {"draws": 0}, "draws"),
+        (SKY.replace("32", "48"), {}, "input_size 32, this sky has 48"),
+        (SKY + "bands: [g, r, i]\n", {}, "bands"),
     ],
 )
 def test_what_cannot_teach_a_head_is_refused(
@@ -86,3 +90,21 @@ def test_what_cannot_teach_a_head_is_refused(
             **{"draws": BLOCK, "accelerator": "cpu", **options},  # type: ignore[arg-type]
         )  # fmt: skip
     assert not (tmp_path / "logs").exists()
+
+
+def test_a_head_goes_on_learning_and_only_its_own(
+    finder: Checkpoint, grafted: Checkpoint, sky: str, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(grafted.path.parents[1], tmp_path / "version_0"))
+    common: dict[str, Any] = {
+        "epoch_draws": 3 * BLOCK, "validation_draws": BLOCK, "draws": 9 * BLOCK, "accelerator": "cpu",
+        "num_workers": 0, "log_dir": str(tmp_path),
+    }  # fmt: skip
+    more = add_maps(str(finder.path), sky, resume="auto", **common)
+    assert more == run / "checkpoints/best.ckpt"
+    assert pd.read_csv(run / "metrics.csv")["epoch"].tolist() == [1, 2, 3]
+    with pytest.raises(ContractError, match="not a training of this finder's head"):
+        add_maps(str(finder.path), sky, resume=str(finder.path), **common)
+    (tmp_path / "garbage.ckpt").write_bytes(b"nothing")
+    with pytest.raises(ContractError, match="garbage"):
+        add_maps(str(finder.path), sky, resume=str(tmp_path / "garbage.ckpt"), **common)

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import seed_everything
 
 from mlensing.contract import CHANNELS, ModelContract
@@ -23,9 +22,9 @@ from mlensing.survey import Survey, survey_names
 from mlensing.training.describe import new_contract, require_composites, require_positive, sky_fields, statistics
 from mlensing.training.finder import Finder
 from mlensing.training.labelled import Labelled
-from mlensing.training.live import LiveData
+from mlensing.training.live import live_data
 from mlensing.training.losses import task_of
-from mlensing.training.run import Monitor, checkpoint_to_resume, run, share_cores
+from mlensing.training.run import Monitor, checkpoint_to_resume, run
 
 MEASURED = 512
 """Simulated samples that the statistics of the contract are measured on."""
@@ -228,13 +227,7 @@ def fit_live(
         fields["training_hash"] = fingerprint(
             *(text.encode() for text in (fields["training_hash"], mixed[0].fingerprint))
         )
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    workers = int(not on_gpu) if num_workers is None else num_workers
-    share_cores(workers)
-    data = LiveData(
-        sky, seed=seed, batch_size=batch_size, epoch_draws=epoch_draws, validation_draws=validation_draws,
-        on_device=on_gpu and not workers, num_workers=workers, real=real, labelled=mixed, maps=task == "maps",
-    )  # fmt: skip
+    data = live_data(sky, settings, real=real, labelled=mixed, maps=task == "maps")
     compose = SurveyComposites(data.train.simulator.surveys)
     measured = statistics(data.sample(MEASURED), composites=sky.composites, compose=compose, seed=seed)
     if mixed is not None:

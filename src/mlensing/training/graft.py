@@ -9,23 +9,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import seed_everything
-from torch import nn
 
-from mlensing.errors import ConfigError
+from mlensing.contract import ModelContract
+from mlensing.errors import ConfigError, ContractError
 from mlensing.models import build
 from mlensing.models.checkpoint import Checkpoint, read_checkpoint
 from mlensing.models.safe import PREFIX
 from mlensing.models.warm_start import warm_start
 from mlensing.simulate.composites import SurveyComposites
 from mlensing.simulate.mixture import Mixture
-from mlensing.training.describe import require_positive
+from mlensing.simulate.real.sky import RealSky
+from mlensing.training.describe import require_positive, sky_fields
 from mlensing.training.finder import Finder
-from mlensing.training.live import LiveData
+from mlensing.training.live import live_data
 from mlensing.training.losses import MAP_TERMS, total_loss
 from mlensing.training.maps import CLIP
-from mlensing.training.run import checkpoint_to_resume, learn, share_cores
+from mlensing.training.run import checkpoint_to_resume, learn
 
 WEIGHTS = {"kappa": 1.0, "psi": 0.1, "poisson": 0.3}
 """Weights of the losses if none are given."""
@@ -107,23 +107,20 @@ def add_maps(
     settings["resume"] = checkpoint_to_resume(resume, log_dir)
     require_positive(draws=draws)
     found, sky = read_checkpoint(checkpoint), Mixture.load(mixture)
-    if sky.classes.get("lens", 0.0) <= 0:
-        raise ConfigError(mixture, "it has no lenses, which are what the head learns from", "Give `lens` a weight.")
+    contract = found.contract.model_copy(update={"task": "maps"})
+    require_teachable(contract, sky, mixture)
+    require_same(contract, settings["resume"])
     criterion = WEIGHTS if loss is None else loss
     total_loss(criterion, known=MAP_TERMS)  # only maps: the logit is not to be taught
     seed_everything(seed, verbose=False)
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    workers = int(not on_gpu) if num_workers is None else num_workers
-    share_cores(workers)
-    data = LiveData(
-        sky, seed=seed, batch_size=batch_size, epoch_draws=epoch_draws, validation_draws=validation_draws,
-        on_device=on_gpu and not workers, num_workers=workers, maps=True,
-    )  # fmt: skip
+    data = live_data(sky, settings, maps=True)
     compose = SurveyComposites(data.train.simulator.surveys)
     learning: dict[str, Any] = {key: settings[key] for key in ("lr", "weight_decay", "warmup", "seed")}
+    net = build(contract.name, contract, **contract.options)
+    warm_start(net, found.path)
     graft = Graft(
-        found.contract.model_copy(update={"task": "maps"}), with_head(found), loss=criterion, config=settings,
-        composites=sky.composites, compose=compose, shift_px=0, **learning,
+        contract, net, loss=criterion, config=settings, composites=sky.composites, compose=compose, shift_px=0,
+        **learning,
     )  # fmt: skip
     running = {key: settings[key] for key in RUNNING}
     best, loop = learn(
@@ -136,12 +133,35 @@ def add_maps(
     return best
 
 
-def with_head(finder: Checkpoint) -> nn.Module:
-    """The finder's network with a map head, fresh if it had none."""
-    contract = finder.contract.model_copy(update={"task": "maps"})
-    net = build(contract.name, contract, **contract.options)
-    warm_start(net, finder.path)
-    return net
+def require_teachable(contract: ModelContract, sky: Mixture, where: str) -> None:
+    """Refuse a sky that has no lenses, or images that the finder does not take.
+
+    Raises:
+        ConfigError: naming what does not fit.
+    """
+    if sky.classes.get("lens", 0.0) <= 0:
+        raise ConfigError(where, "it has no lenses, which are what the head learns from", "Give `lens` a weight.")
+    fields = sky_fields(sky, 0, RealSky(), task="mass_maps")
+    for name in ("bands", "input_size"):
+        wanted, there = getattr(contract, name), fields[name]
+        if wanted != there:
+            problem = f"the finder was trained with {name} {wanted}, this sky has {there}"
+            raise ConfigError(where, problem, "Take the mixture that it was trained on.")
+    for kind, share in (("composite", sky.composites), ("linear", 1 - sky.composites)):
+        if share > 0 and kind not in contract.statistics:
+            problem = f"some of its images are {kind}, and the finder knows no such"
+            raise ConfigError(where, problem, "Leave them out of `representations`.")
+
+
+def require_same(contract: ModelContract, resume: str | None) -> None:
+    """Refuse to go on from the training of another finder's head.
+
+    Raises:
+        ContractError: another contract, or not a checkpoint.
+    """
+    if resume is not None and read_checkpoint(resume).contract != contract:
+        problem = "it is not a training of this finder's head"
+        raise ContractError(resume, problem, "Give its last.ckpt, or begin anew in another --log_dir.")
 
 
 def grafted(finder: Checkpoint, learned: Checkpoint, settings: Mapping[str, Any]) -> Checkpoint:

@@ -7,7 +7,7 @@ and restarts cannot change the order, and no block is ever used twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -210,3 +210,28 @@ class LiveData(LightningDataModule):
             problem = f"batch_size, epoch_draws and processes were {state_dict['portions']}, now {own}"
             raise ConfigError("resume", problem, "Use those of the checkpoint.")
         self.draws = int(state_dict["draws"])  # the trainer tells the epoch only after workers read ahead
+
+
+def live_data(sky: Mixture, settings: Mapping[str, Any], **more: Any) -> LiveData:
+    """The data of a training: simulated on its GPU, or on the CPU by processes of their own.
+
+    Arguments:
+        sky: what to simulate.
+        settings: of the training: ``seed``, ``batch_size``, ``epoch_draws``, ``validation_draws``, ``accelerator``,
+            and ``num_workers``, of which None is 1 on the CPU and 0 on a GPU.
+        more: arguments of ``LiveData``.
+
+    Raises:
+        ConfigError: as ``LiveData``.
+    """
+    on_gpu = settings["accelerator"] in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    workers = int(not on_gpu) if settings["num_workers"] is None else settings["num_workers"]
+    share_cores(workers)
+    sizes = {name: settings[name] for name in ("seed", "batch_size", "epoch_draws", "validation_draws")}
+    return LiveData(sky, **sizes, on_device=on_gpu and not workers, num_workers=workers, **more)
+
+
+def share_cores(num_workers: int) -> None:
+    """Leave a core to each worker that computes: two pools on one set of cores only wait for each other."""
+    if num_workers:
+        torch.set_num_threads(max(1, torch.get_num_threads() - num_workers))

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import seed_everything
 
 from mlensing.errors import ConfigError
@@ -14,9 +13,9 @@ from mlensing.gnn import build_maps
 from mlensing.simulate.mixture import Mixture
 from mlensing.simulate.real.sky import RealSky
 from mlensing.training.describe import new_contract, require_positive, sky_fields, statistics
-from mlensing.training.live import LiveData
+from mlensing.training.live import live_data
 from mlensing.training.mapper import Mapper
-from mlensing.training.run import checkpoint_to_resume, learn, share_cores
+from mlensing.training.run import checkpoint_to_resume, learn
 
 MEASURED = 512
 """Simulated samples that the statistics of the contract are measured on."""
@@ -104,13 +103,7 @@ def fit_maps(
     require_positive(draws=draws)
     sky = _linear(mixture)
     seed_everything(seed, verbose=False)
-    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    workers = int(not on_gpu) if num_workers is None else num_workers
-    share_cores(workers)
-    data = LiveData(
-        sky, seed=seed, batch_size=batch_size, epoch_draws=epoch_draws, validation_draws=validation_draws,
-        on_device=on_gpu and not workers, num_workers=workers, maps=True,
-    )  # fmt: skip
+    data = live_data(sky, settings, maps=True)
     measured = statistics(data.sample(MEASURED), composites=0.0, compose=None, seed=seed)
     fields = {**sky_fields(sky, seed, RealSky(), task="mass_maps"), "statistics": measured}
     contract = new_contract(resume, name=model, options=model_options or {}, **fields)

@@ -253,9 +253,3 @@ def quiet() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-
-
-def share_cores(num_workers: int) -> None:
-    """Leave a core to each worker that computes: two pools on one set of cores only wait for each other."""
-    if num_workers:
-        torch.set_num_threads(max(1, torch.get_num_threads() - num_workers))
