@@ -33,7 +33,7 @@ def mappers(members: Sequence[Member]) -> list[Member]:
     found = [member for member in members if member.has_maps]
     if not found:
         problem = "no member of this ensemble predicts maps"
-        remedy = "Train one with `loss: {bce: 1.0, kappa: 1.0, poisson: 0.1}`, and keep to --backend torch."
+        remedy = "Give a trained one a head with `mlensing add_maps`, and keep to --backend torch."
         raise ConfigError("maps", problem, remedy)
     return found
 
