@@ -34,6 +34,7 @@ from mlensing.training.losses import masked_mean, task_of, total_loss, usable
 from mlensing.training.schedules import warmup_cosine
 
 VALIDATION_SKY, BATCH, MEASURED = 1000, 64, 2048
+BF16 = "convolutions in bfloat16: twice as fast on processors with AVX512-BF16, much slower on others"
 SKY = {
     "surveys": {"lsst": 1},
     "classes": {"lens": 1},
@@ -64,7 +65,9 @@ FULL = Size(64, 4096, 1024, 8, 3, "resnet18", {"width": 16, "stem": "stride2"})
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="the experiment itself: many draws, three seeds")
-    size = FULL if parser.parse_args().full else QUICK
+    parser.add_argument("--bf16", action="store_true", help=BF16)
+    given = parser.parse_args()
+    size = FULL if given.full else QUICK
     torch.set_num_threads(1)
     mixture = Mixture(**SKY, size=size.pixels)
     training, held_out = draw(mixture, size.draws, 0), draw(mixture, size.held_out, VALIDATION_SKY)
@@ -79,7 +82,7 @@ def main() -> None:
     for seed in range(size.seeds):
         errors = []
         for name, terms in (("without physics", TERMS), ("with physics", PHYSICS)):
-            trained = learned(training, terms, size.model, size.options, size.epochs, seed)
+            trained = learned(training, terms, size.model, size.options, size.epochs, seed, bf16=given.bf16)
             found = judged(trained, held_out, keep)
             print(
                 f"seed {seed}, {name}: " + ", ".join(f"{key} {value:.4f}" for key, value in found.items()), flush=True
@@ -109,12 +112,10 @@ def guesses(training: dict[str, Tensor], held_out: dict[str, Tensor]) -> tuple[f
 
 
 def learned(
-    data: dict[str, Tensor], terms: dict[str, float], model: str, options: dict[str, Any], epochs: int, seed: int
-) -> tuple[nn.Module, Normaliser]:
-    """A network that has learned, in an order and turned to sides that the seed alone decides.
-
-    Convolutions are in bfloat16, which some processors do twice as fast.
-    """
+    data: dict[str, Tensor], terms: dict[str, float], model: str, options: dict[str, Any], epochs: int, seed: int, *,
+    bf16: bool,
+) -> tuple[nn.Module, Normaliser]:  # fmt: skip
+    """A network that has learned, in an order and turned to sides that the seed alone decides."""
     generator, linear = torch.manual_seed(seed), torch.zeros(len(data["label"]), dtype=torch.bool)
     contract = ModelContract(
         name=model, bands=("g", "r", "i"), input_size=data["image"].shape[-1], pixel_scale=(0.2, 0.2),
@@ -130,7 +131,7 @@ def learned(
             maps = {name: data[name][rows] for name in ("kappa", "psi", "dx", "dy")}
             image, maps = augment(data["image"][rows], maps, generator, shift_px=0)
             pixels = normaliser(image, linear[rows]).contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 output = said(net, pixels, maps)
             optimiser.zero_grad()
             loss(output, {**maps, "label": data["label"][rows]}).backward()

@@ -14,7 +14,7 @@ import argparse
 import statistics
 
 import torch
-from maps import VALIDATION_SKY, draw, learned, said
+from maps import BF16, VALIDATION_SKY, draw, learned, said
 from torch import Tensor, nn
 
 from mlensing.data.normalise import Normaliser
@@ -33,22 +33,28 @@ FULL, FULL_JUDGED, SEEDS = {1000: 40, 5000: 10, 20_000: 4}, 4096, 3
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="the experiment itself: three sizes, three seeds")
-    full = parser.parse_args().full
-    sizes, judged, seeds = (FULL, FULL_JUDGED, SEEDS) if full else (QUICK, QUICK_JUDGED, 1)
+    parser.add_argument("--images", type=int, choices=FULL, help="with --full: of the three sizes this one alone")
+    parser.add_argument("--bf16", action="store_true", help=BF16)
+    given = parser.parse_args()
+    sizes, judged, seeds = (FULL, FULL_JUDGED, SEEDS) if given.full else (QUICK, QUICK_JUDGED, 1)
+    if given.full and given.images:
+        sizes = {given.images: sizes[given.images]}
     torch.set_num_threads(1)
     mixture = Mixture.load(MIXTURE)
     training, held_out = draw(mixture, max(sizes), 0), draw(mixture, judged, VALIDATION_SKY)
-    gains = {count: compared(training, held_out, count, epochs, seeds) for count, epochs in sizes.items()}
+    gains = {n: compared(training, held_out, n, epochs, seeds, given.bf16) for n, epochs in sizes.items()}
     print(f"PHYSICS_AUC_GAIN = {gains[min(gains)]:.3f} (aim 0.010)")
 
 
-def compared(training: dict[str, Tensor], held_out: dict[str, Tensor], count: int, epochs: int, seeds: int) -> float:
+def compared(
+    training: dict[str, Tensor], held_out: dict[str, Tensor], count: int, epochs: int, seeds: int, bf16: bool
+) -> float:
     """Mean gain of AUC by the maps, and what is told of every training."""
     data, found = {key: value[:count] for key, value in training.items()}, []
     for seed in range(seeds):
         pair = []
         for name, terms in (("labels", LABELS), ("labels and maps", PHYSICS)):
-            auc, losses = judge(learned(data, terms, MODEL, OPTIONS, epochs, seed), held_out, terms)
+            auc, losses = judge(learned(data, terms, MODEL, OPTIONS, epochs, seed, bf16=bf16), held_out, terms)
             told = ", ".join(f"{key} {value:.4f}" for key, value in losses.items())
             print(f"{count:,} images, seed {seed}, {name}: AUC {auc:.4f}; {told}", flush=True)
             pair.append(auc)

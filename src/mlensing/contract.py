@@ -92,6 +92,7 @@ class ModelContract(BaseModel):
         softening: the arcsinh stretch is ``asinh(flux / (softening * sky noise))``.
         statistics: per representation it was trained on, the statistics of the training split.
         task: ``classification``, a logit; ``maps``, also kappa and psi, whose terms are in ``training.losses``.
+        map_trunk: whether maps come from a backbone of their own, beside that of the logit (``training.graft``).
         sigma_crit: ``dimensionless`` (maps are kappa) or ``physical`` (surface density in Msun/pc^2).
         class_weight_ratio: w_pos / w_neg of the loss; its logit shift is removed before a probability.
         prevalence: share of lenses in the training split.
@@ -110,6 +111,7 @@ class ModelContract(BaseModel):
     softening: float = Field(default=3.0, gt=0)
     statistics: dict[Representation, BandStatistics] = Field(min_length=1)
     task: Task = "classification"
+    map_trunk: bool = False
     sigma_crit: Literal["dimensionless", "physical"] = "dimensionless"
     class_weight_ratio: float = Field(default=1.0, gt=0)
     prevalence: float = Field(default=0.5, gt=0, lt=1)
@@ -122,6 +124,8 @@ class ModelContract(BaseModel):
         for kind, stats in self.statistics.items():
             if not len(stats.mean) == len(stats.std) == len(self.bands):
                 raise ValueError(f"statistics[{kind}] must have one mean and std per band")
+        if self.map_trunk and self.task != "maps":
+            raise ValueError("map_trunk is for networks with the task maps")
         if not 0 < self.pixel_scale[0] <= self.pixel_scale[1]:
             raise ValueError("pixel_scale must be an increasing pair of positive numbers")
         return self

@@ -53,7 +53,9 @@ def test_all_but_the_head_is_that_of_the_finder(finder: Checkpoint, grafted: Che
     before, after = finder.content["state_dict"], grafted.content["state_dict"]
     assert all(torch.equal(after[name], tensor) or tensor.isnan().any() for name, tensor in before.items())
     assert {name.split(".")[1] for name in after.keys() - before.keys()} == {"maps"}
-    assert grafted.contract == finder.contract.model_copy(update={"task": "maps"})
+    trunk = {name: after[name.replace("net.", "net.maps.trunk.", 1)] for name in before if name.startswith("net.")}
+    assert not torch.equal(trunk["net.conv1.weight"], before["net.conv1.weight"])
+    assert grafted.contract == finder.contract.model_copy(update={"task": "maps", "map_trunk": True})
     assert grafted.config.items() >= finder.config.items() and grafted.config["maps"]["draws"] == 6 * BLOCK
 
 

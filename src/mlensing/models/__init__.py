@@ -3,7 +3,8 @@
 Every module gives ``forward(image [B, bands, H, W]) -> logit [B]``, ``features(image) -> [B, F]``,
 ``head`` (a ``nn.Linear`` F -> 1) and ``dropout``, the probability of dropping a feature before the head;
 ``encode(image) -> features, grid [B, channels, h, w]`` and ``channels``, for whoever asks where in the image.
-With the contract's task ``maps`` it carries ``maps``, a head that predicts kappa and psi (``models.maps``).
+With the contract's task ``maps`` it carries ``maps``, a head that predicts kappa and psi (``models.maps``), with
+``map_trunk`` from a backbone of the head's own.
 To add one: write the function, add a line to ``MODELS``; ``tests/models/test_conformance.py`` finds it.
 """
 
@@ -57,7 +58,7 @@ def build(name: str, contract: ModelContract, **options: Any) -> nn.Module:
 
     Arguments:
         name: a key of ``MODELS``.
-        contract: bands and input size; its task ``maps`` adds a ``MapHead``.
+        contract: bands and input size; its task ``maps`` adds a ``MapHead``, its ``map_trunk`` gives that a backbone.
         options: of that architecture; unknown ones are errors.
 
     Raises:
@@ -79,7 +80,8 @@ def build(name: str, contract: ModelContract, **options: Any) -> nn.Module:
         raise ConfigError(f"model {name!r}", problem, f"Its options: {', '.join(known)}.")
     net = MODELS[name](contract, **options)
     if contract.task == "maps":
-        net.maps = MapHead(classifier(net).channels, len(contract.bands))
+        trunk = MODELS[name](contract, **options) if contract.map_trunk else None
+        net.maps = MapHead(classifier(net).channels, len(contract.bands), trunk)
     return net
 
 

@@ -39,6 +39,7 @@ class MapHead(nn.Module):
     Arguments:
         channels: of the grid.
         bands: of the image.
+        trunk: a backbone of the head's own, whose grid it decodes in the place of the one it is given.
 
     Example:
         >>> head = MapHead(8, 3)
@@ -47,8 +48,9 @@ class MapHead(nn.Module):
         {'kappa': (2, 64, 64), 'kappa_log_variance': (2, 64, 64), 'psi': (2, 64, 64)}
     """
 
-    def __init__(self, channels: int, bands: int) -> None:
+    def __init__(self, channels: int, bands: int, trunk: nn.Module | None = None) -> None:
         super().__init__()
+        self.trunk = trunk
         self.sketch = nn.ModuleList([_convolution(bands, HALF, 2), _convolution(HALF, WIDTH, 2)])
         self.deep = nn.Conv2d(channels, 2 * WIDTH, 1)
         self.coarse = nn.ModuleList([_convolution(3 * WIDTH + PLACES, WIDTH), _convolution(WIDTH, WIDTH)])
@@ -61,6 +63,8 @@ class MapHead(nn.Module):
         Returns:
             ``kappa``, ``kappa_log_variance``, ``psi`` [arcsec^2], each [B, H, W] float32.
         """
+        if self.trunk is not None:
+            grid = cast(Any, self.trunk).encode(image)[1]
         half = gelu(self.sketch[0](image))
         quarter = gelu(self.sketch[1](half))
         x = interpolate(self.deep(grid), size=quarter.shape[-2:], mode="bilinear", align_corners=False)

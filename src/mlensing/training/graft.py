@@ -1,4 +1,8 @@
-"""A map head for a finder that is trained already: it learns alone, so every logit of the finder stays what it was."""
+"""A map head for a finder that is trained already: every logit of the finder stays what it was.
+
+The head learns alone, with a backbone of its own that begins as a copy of the finder's: what a finder keeps of an image
+says whether there is a lens, and too little of how large it is.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from lightning.pytorch import seed_everything
 
 from mlensing.contract import ModelContract
 from mlensing.errors import ConfigError, ContractError
-from mlensing.models import build
+from mlensing.models import build, classifier
 from mlensing.models.checkpoint import Checkpoint, read_checkpoint
 from mlensing.models.safe import PREFIX
 from mlensing.models.warm_start import warm_start
@@ -31,16 +35,19 @@ WEIGHTS = {"kappa": 1.0, "psi": 0.1, "poisson": 0.3}
 """Weights of the losses if none are given."""
 HEAD = "maps."
 """What the names of the head's weights begin with."""
+MAPS = {"task": "maps", "map_trunk": True}
+"""What of the contract changes."""
 RUNNING = ("ema", "resume", "log_dir", "accelerator", "devices", "num_nodes", "strategy", "precision")
 
 
 class Graft(Finder):
-    """A finder of which only the map head learns; all else is as in use: no dropout, running statistics kept."""
+    """A finder of which only the map head and its backbone learn; all else is as in use, without dropout."""
 
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
         for name, weight in self.net.named_parameters():
             weight.requires_grad = name.startswith(HEAD)
+        classifier(cast(Any, self.net).maps.trunk).head.requires_grad_(False)  # no part of a map
 
     def train(self, mode: bool = True) -> Graft:
         """Training mode for the head alone."""
@@ -75,6 +82,8 @@ def add_maps(
 ) -> Path:
     """Give a trained finder a head that predicts kappa and psi; its logits, calibration and domain stay what they are.
 
+    The head has a backbone of its own, which begins as a copy of the finder's.
+
     Arguments:
         checkpoint: the finder, a ``best.ckpt`` or ``.safetensors``.
         mixture: YAML file that says what to simulate; its lenses teach the head.
@@ -107,7 +116,7 @@ def add_maps(
     settings["resume"] = checkpoint_to_resume(resume, log_dir)
     require_positive(draws=draws)
     found, sky = read_checkpoint(checkpoint), Mixture.load(mixture)
-    contract = found.contract.model_copy(update={"task": "maps"})
+    contract = found.contract.model_copy(update=MAPS)
     require_teachable(contract, sky, mixture)
     require_same(contract, settings["resume"])
     criterion = WEIGHTS if loss is None else loss
@@ -118,6 +127,7 @@ def add_maps(
     learning: dict[str, Any] = {key: settings[key] for key in ("lr", "weight_decay", "warmup", "seed")}
     net = build(contract.name, contract, **contract.options)
     warm_start(net, found.path)
+    net.maps.trunk.load_state_dict(found.network().state_dict())
     graft = Graft(
         contract, net, loss=criterion, config=settings, composites=sky.composites, compose=compose, shift_px=0,
         **learning,
@@ -171,4 +181,4 @@ def grafted(finder: Checkpoint, learned: Checkpoint, settings: Mapping[str, Any]
     config = {**finder.config, "maps": dict(settings)}
     content = {**learned.content, "state_dict": state, "config": json.dumps(config, default=str)}
     both = replace(learned, config=config, content=content)
-    return both.with_contract(finder.contract.model_copy(update={"task": "maps"}))
+    return both.with_contract(finder.contract.model_copy(update=MAPS))
