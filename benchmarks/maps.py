@@ -66,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="the experiment itself: many draws, three seeds")
     parser.add_argument("--bf16", action="store_true", help=BF16)
+    parser.add_argument("--seed", type=int, help="this seed alone")
     given = parser.parse_args()
     size = FULL if given.full else QUICK
     torch.set_num_threads(1)
@@ -79,7 +80,7 @@ def main() -> None:
     )
     print(f"of the mean map {mean_map:.4f}", flush=True)
     ratios: list[float] = []
-    for seed in range(size.seeds):
+    for seed in range(size.seeds) if given.seed is None else [given.seed]:
         errors = []
         for name, terms in (("without physics", TERMS), ("with physics", PHYSICS)):
             trained = learned(training, terms, size.model, size.options, size.epochs, seed, bf16=given.bf16)

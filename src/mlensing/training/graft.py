@@ -11,9 +11,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from lightning.pytorch import seed_everything
+from torch import nn
 
 from mlensing.contract import ModelContract
 from mlensing.errors import ConfigError, ContractError
@@ -47,7 +48,7 @@ class Graft(Finder):
         super().__init__(*given, **options)
         for name, weight in self.net.named_parameters():
             weight.requires_grad = name.startswith(HEAD)
-        classifier(cast(Any, self.net).maps.trunk).head.requires_grad_(False)  # no part of a map
+        classifier(trunk_of(self.net)).head.requires_grad_(False)  # no part of a map
 
     def train(self, mode: bool = True) -> Graft:
         """Training mode for the head alone."""
@@ -127,7 +128,7 @@ def add_maps(
     learning: dict[str, Any] = {key: settings[key] for key in ("lr", "weight_decay", "warmup", "seed")}
     net = build(contract.name, contract, **contract.options)
     warm_start(net, found.path)
-    net.maps.trunk.load_state_dict(found.network().state_dict())
+    trunk_of(net).load_state_dict(found.network().state_dict())
     graft = Graft(
         contract, net, loss=criterion, config=settings, composites=sky.composites, compose=compose, shift_px=0,
         **learning,
@@ -141,6 +142,11 @@ def add_maps(
         grafted(found, read_checkpoint(best), settings)
     loop.strategy.barrier()
     return best
+
+
+def trunk_of(net: nn.Module) -> nn.Module:
+    """The backbone of a network's map head."""
+    return net.get_submodule(f"{HEAD}trunk")
 
 
 def require_teachable(contract: ModelContract, sky: Mixture, where: str) -> None:

@@ -136,6 +136,7 @@ def test_another_pixel_scale_makes_another_window(tmp_path: Path) -> None:
 def test_maps_table_and_picture(path: Path, tmp_path: Path) -> None:
     output = tmp_path / "out" / "maps.fits"
     table = map_field(Brightest(maps=True), [path], output=str(output), candidates=5)  # type: ignore[arg-type]
+    assert [(row.x, row.y) for row in table.itertuples()] == [(x - 0.5, y - 0.5) for x, y in SOURCES]
     pd.testing.assert_frame_equal(
         pd.read_csv(output.with_suffix(".csv"), keep_default_na=False), table, check_dtype=False
     )

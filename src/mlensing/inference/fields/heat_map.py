@@ -1,72 +1,24 @@
 """A finder slid over a field: the log-odds of a lens at each place, on a grid that is finer where it may matter.
 
 A place is the centre of a window, which lies wholly within the field: the outermost half window has no value (NaN), and
-neither has a place whose window is mostly without data. Positions are pixels of the field, from 0. Every window is
-judged by its own sky, as a cutout would be.
+neither has a place whose window is mostly without data. Positions are pixels of the field, from 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from scipy.ndimage import maximum_filter
 
-from mlensing.contract import ModelContract
-from mlensing.data.cutout import Image, nearest_scale, select_bands
 from mlensing.data.field import Field
-from mlensing.data.framing import resample
 from mlensing.errors import ConfigError
 from mlensing.inference.fields.spans import spans
+from mlensing.inference.fields.windows import Array, Peak, Window, highest, judge
 from mlensing.inference.predictor import Predictor
 
-Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-MOST_BAD = 0.5
-"""Share of a window without data above which it is not judged."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """Rows and columns of the field that a network sees at once, and their spacing [arcsec/px] as it sees them."""
-
-    rows: int
-    columns: int
-    size: int
-    spacing: tuple[float, float]
-
-    @classmethod
-    def of(cls, field: Field, contract: ModelContract) -> Window:
-        """The window of a contract on a field, larger or smaller than its input where the scales differ.
-
-        Raises:
-            ContractError: pixels of a kind that the network does not take.
-            ConfigError: a field smaller than a window.
-        """
-        contract.require_representation("linear", where=field.where)
-        size, scales = contract.input_size, field.empty.scales
-        dx, dy = scales or (float("nan"), float("nan"))
-        x, y = (nearest_scale(scale, contract.pixel_scale) for scale in scales) if scales else (dx, dy)
-        columns, rows = (round(size * x / dx), round(size * y / dy)) if scales else (size, size)
-        if rows > field.shape[0] or columns > field.shape[1]:
-            problem = f"{field.shape[0]} x {field.shape[1]} pixels, less than one window of {rows} x {columns}"
-            raise ConfigError(field.where, problem, "Score it as a cutout: mlensing predict.")
-        return cls(rows, columns, size, (dx * columns / size, dy * rows / size))
-
-
-class Peak(NamedTuple):
-    """A local maximum: position [px], log-odds, and distance from the training's images over its limit."""
-
-    x: float
-    y: float
-    logit: float
-    unlike: float
 
 
 @dataclass(frozen=True)
@@ -94,18 +46,10 @@ class HeatMap:
 
     def peaks(self, most: int) -> list[Peak]:
         """The highest local maxima among judged places, no two within half a window of each other."""
-        near = self.window.rows / 2, self.window.columns / 2
         level = np.where(np.isfinite(self.logit), self.logit, -np.inf)
-        top = (level == maximum_filter(level, size=3)) & np.isfinite(level) & self.judged
-        rows, columns = np.nonzero(top)
-        found: list[Peak] = []
-        for k in np.argsort(-level[rows, columns], kind="stable"):
-            y, x = float(self.y[rows[k]]), float(self.x[columns[k]])
-            if all(abs(p.y - y) >= near[0] or abs(p.x - x) >= near[1] for p in found):
-                found.append(Peak(x, y, float(level[rows[k], columns[k]]), float(self.unlike[rows[k], columns[k]])))
-            if len(found) == most:
-                break
-        return found
+        rows, columns = np.nonzero((level == maximum_filter(level, size=3)) & np.isfinite(level) & self.judged)
+        found = self.y[rows], self.x[columns], self.logit[rows, columns], self.unlike[rows, columns]
+        return highest(*found, self.window, most)
 
 
 def _interpolated(known: Array, values: Array, wanted: Array) -> Array:
@@ -161,12 +105,11 @@ def slide(
     wanted = np.ones_like(judged)
     for step in steps:
         new = wanted & _on_grid(logit.shape, step) & ~judged
-        for where, images in _batches(field, window, rows, columns, new, batch_size, predictor.contract):
-            composite, spacing = torch.zeros(len(images), dtype=torch.bool), torch.tensor(window.spacing)
-            pixels = torch.from_numpy(images), composite, spacing.expand(len(images), 2)
-            scores = predictor.score_pixels(*pixels)
-            logit[where] = predictor.shifted(predictor.ensemble.fused(scores)[0], prevalence)
-            unlike[where] = scores.unlike.mean(0)
+        i, j = np.nonzero(new)
+        corners = np.stack([rows[i], columns[j]], 1)
+        logit[i, j], unlike[i, j] = judge(
+            predictor, field, window, corners, batch_size=batch_size, prevalence=prevalence
+        )
         judged |= new
         if step == steps[0]:
             first = logit[new][np.isfinite(logit[new])]
@@ -203,46 +146,3 @@ def _filled(y: Array, x: Array, logit: Array, judged: Flags, step: int) -> Array
     down, across = (np.flatnonzero(_on_grid((n, 1), step)[:, 0]) for n in logit.shape)
     between = _interpolated(x[across], _interpolated(y[down], logit[np.ix_(down, across)], y).T, x).T
     return np.where(judged, logit, between)
-
-
-def _batches(
-    field: Field,
-    window: Window,
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    wanted: Flags,
-    size: int,
-    contract: ModelContract,
-) -> Iterator[tuple[tuple[NDArray[np.int64], NDArray[np.int64]], Image]]:
-    """Places (row, column of the grid), and their windows [N, C, S, S], full batches but for the last."""
-    places: list[tuple[int, int]] = []
-    held: list[Image] = []
-    busy = np.flatnonzero(wanted.any(1))
-    for i in track(busy, "sliding", console=Console(stderr=True), transient=True, disable=len(busy) < 2):
-        strip = select_bands(field.rows(rows[i], rows[i] + window.rows), contract.bands, where=field.where)
-        for j in np.flatnonzero(wanted[i]):
-            across = slice(columns[j], columns[j] + window.columns)
-            if strip.mask[:, across].mean() > MOST_BAD:
-                continue
-            places.append((int(i), int(j)))
-            held.append(strip.image[:, :, across])
-            if len(held) == size:
-                yield _where(places), framed(held, window)
-                places, held = [], []
-        held = [image.copy() for image in held]  # let the strip go
-    if held:
-        yield _where(places), framed(held, window)
-
-
-def _where(places: Sequence[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    found = np.array(places)
-    return found[:, 0], found[:, 1]
-
-
-def framed(images: Sequence[Image], window: Window) -> Image:
-    """Windows as the network takes them [N, C, S, S], linear flux conserved."""
-    stack = np.stack(images)
-    if stack.shape[-2:] == (window.size, window.size):
-        return stack
-    small = resample(stack.reshape(-1, *stack.shape[-2:]), (window.size, window.size), conserve_sum=True)
-    return small.reshape(*stack.shape[:2], window.size, window.size)

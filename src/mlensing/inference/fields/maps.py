@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,9 @@ from mlensing.data.preview import Picture, picture
 from mlensing.errors import ConfigError
 from mlensing.evaluation.calibration import sigmoid
 from mlensing.evaluation.field_figure import write_field_figure
-from mlensing.inference.fields.heat_map import HeatMap, Peak, framed, slide
+from mlensing.inference.fields.heat_map import HeatMap, slide
+from mlensing.inference.fields.sources import find_sources, windows_on
+from mlensing.inference.fields.windows import Peak, Window, framed, highest, judge
 from mlensing.inference.lenses import joint_maps, mappers
 from mlensing.inference.predictor import UNLIKE, Predictor
 from mlensing.inference.scores import write_scores
@@ -42,6 +45,8 @@ def map_field(
     stride: int = 4,
     coarse: int = 8,
     refine: float = 0.1,
+    places: Literal["sources", "grid"] = "sources",
+    detection: float = 20.0,
     candidates: int = 20,
     accept: float = 0.5,
     batch_size: int = 64,
@@ -60,9 +65,12 @@ def map_field(
         survey: preset of the field if its header names none.
         pixel_scale: of files that state none [arcsec/px].
         prevalence: share of lenses among the places looked at, such as 1e-4; None keeps that of the training.
-        stride: spacing of places [px].
+        stride: spacing of the places of the heat-map [px].
         coarse: spacing of the places looked at first.
         refine: share of those around which the finer ones are looked at; 1 looks at all.
+        places: what candidates are: ``sources`` of the field, each judged in the middle of a window, as finders have
+            learned it; or maxima of the heat-map's ``grid``.
+        detection: least signal over noise of a source.
         candidates: rows of the table, at most.
         accept: probability from which maps are made of a candidate.
         batch_size: windows a step of the network.
@@ -79,22 +87,29 @@ def map_field(
     if candidates < 1:
         raise ConfigError("candidates", f"expected 1 or more, got {candidates}", "Take 20.")
     with open_field(fields, bands=bands, survey=survey, pixel_scale=pixel_scale) as field:
-        heat = slide(
-            predictor,
-            field,
-            stride=stride,
-            coarse=coarse,
-            refine=refine,
-            batch_size=batch_size,
-            prevalence=prevalence,
-        )
-        peaks = heat.peaks(candidates)
+        judging: dict[str, Any] = {"batch_size": batch_size, "prevalence": prevalence}
+        heat = slide(predictor, field, stride=stride, coarse=coarse, refine=refine, **judging)
+        if places == "grid":
+            peaks = heat.peaks(candidates)
+        else:
+            peaks = source_peaks(predictor, field, heat.window, candidates, detection, **judging)
         table = candidate_table(field, peaks)
         accepted = [peak for peak in peaks if sigmoid(peak.logit) >= accept]
         write_planes(target, field.shape, _planes(predictor, field, heat, accepted), field.cards)
         write_scores(table, target.with_suffix(".csv"))
         _draw(target.with_suffix(".png"), predictor, field, heat, peaks)
     return table
+
+
+def source_peaks(
+    predictor: Predictor, field: Field, window: Window, most: int, detection: float, **judging: Any
+) -> list[Peak]:
+    """The most probable of the field's sources, no two within half a window of each other."""
+    places = find_sources(field, predictor.contract.bands, window, detection=detection)
+    corners = windows_on(places, window, field.shape)
+    logit, unlike = judge(predictor, field, window, corners, **judging)
+    y, x = (corners + (np.array([window.rows, window.columns]) - 1) / 2).T
+    return highest(y, x, logit, unlike, window, most)
 
 
 def _planes(predictor: Predictor, field: Field, heat: HeatMap, accepted: Sequence[Peak]) -> dict[str, Rows]:
