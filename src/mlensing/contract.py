@@ -93,6 +93,8 @@ class ModelContract(BaseModel):
         statistics: per representation it was trained on, the statistics of the training split.
         task: ``classification``, a logit; ``maps``, also kappa and psi, whose terms are in ``training.losses``.
         map_trunk: whether maps come from a backbone of their own, beside that of the logit (``training.graft``).
+        map_spread: factors of the deviations that maps state of Einstein radius and axis ratio, and
+        map_residual: median of the mean squared residual lap psi - 2 kappa; of validation (``training.map_quality``).
         sigma_crit: ``dimensionless`` (maps are kappa) or ``physical`` (surface density in Msun/pc^2).
         class_weight_ratio: w_pos / w_neg of the loss; its logit shift is removed before a probability.
         prevalence: share of lenses in the training split.
@@ -112,6 +114,8 @@ class ModelContract(BaseModel):
     statistics: dict[Representation, BandStatistics] = Field(min_length=1)
     task: Task = "classification"
     map_trunk: bool = False
+    map_spread: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 1.0)
+    map_residual: float = Field(default=0.01, gt=0)
     sigma_crit: Literal["dimensionless", "physical"] = "dimensionless"
     class_weight_ratio: float = Field(default=1.0, gt=0)
     prevalence: float = Field(default=0.5, gt=0, lt=1)

@@ -12,7 +12,7 @@ import torch
 
 from mlensing.contract import Calibration, Fusion, ModelContract
 from mlensing.errors import ConfigError, ContractError
-from mlensing.inference.ensemble import ALONE, FILE, Ensemble, keys_of, save_ensemble
+from mlensing.inference.ensemble import FILE, Ensemble, keys_of, save_ensemble
 from mlensing.inference.member import Dropout, Member, dihedral
 from mlensing.inference.predictor import COLUMNS, Predictor
 from mlensing.models import build
@@ -56,7 +56,8 @@ def test_one_alone_says_what_it_always_said(several: dict[str, Checkpoint], cont
     odds, deviation = alone.fused(scores)
     np.testing.assert_allclose(odds, member.score(IMAGE, COMPOSITE).logit.numpy() / 1.5, rtol=1e-5)
     np.testing.assert_allclose(deviation, np.sqrt(scores.variance[0]) / 1.5, rtol=1e-5)
-    assert alone.fusion == ALONE and alone.contract.prevalence == pytest.approx(contract.prevalence)
+    assert alone.fusion == Fusion(rule="calibrated_mean")
+    assert alone.contract.prevalence == pytest.approx(contract.prevalence)
 
 
 def test_the_deviation_knows_of_disagreement(several: dict[str, Checkpoint]) -> None:
@@ -103,7 +104,7 @@ def test_keys_are_unique(several: dict[str, Checkpoint], tmp_path: Path) -> None
 
 
 def test_a_damaged_folder_is_refused(several: dict[str, Checkpoint], tmp_path: Path) -> None:
-    save_ensemble(tmp_path, several, ALONE, {})
+    save_ensemble(tmp_path, several, Fusion(rule="calibrated_mean"), {})
     victim = tmp_path / "m1.safetensors"
     whole = victim.read_bytes()
     victim.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -116,7 +117,7 @@ def test_a_damaged_folder_is_refused(several: dict[str, Checkpoint], tmp_path: P
 
 @pytest.mark.parametrize("file", ["../m1.safetensors", "/etc/passwd", "m1.ckpt", ".hidden.safetensors"])
 def test_an_index_that_points_elsewhere_is_refused(several: dict[str, Checkpoint], tmp_path: Path, file: str) -> None:
-    save_ensemble(tmp_path, several, ALONE, {})
+    save_ensemble(tmp_path, several, Fusion(rule="calibrated_mean"), {})
     said = json.loads((tmp_path / FILE).read_text())
     said["members"][1]["file"] = file
     (tmp_path / FILE).write_text(json.dumps(said))

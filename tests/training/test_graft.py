@@ -55,7 +55,9 @@ def test_all_but_the_head_is_that_of_the_finder(finder: Checkpoint, grafted: Che
     assert {name.split(".")[1] for name in after.keys() - before.keys()} == {"maps"}
     trunk = {name: after[name.replace("net.", "net.maps.trunk.", 1)] for name in before if name.startswith("net.")}
     assert not torch.equal(trunk["net.conv1.weight"], before["net.conv1.weight"])
-    assert grafted.contract == finder.contract.model_copy(update={"task": "maps", "map_trunk": True})
+    measured = {name: getattr(grafted.contract, name) for name in ("map_spread", "map_residual")}
+    assert grafted.contract == finder.contract.model_copy(update={"task": "maps", "map_trunk": True, **measured})
+    assert grafted.contract.map_spread != (1.0, 1.0)
     assert grafted.config.items() >= finder.config.items() and grafted.config["maps"]["draws"] == 6 * BLOCK
 
 
@@ -92,6 +94,11 @@ def test_what_cannot_teach_a_head_is_refused(
             **{"draws": BLOCK, "accelerator": "cpu", **options},  # type: ignore[arg-type]
         )  # fmt: skip
     assert not (tmp_path / "logs").exists()
+
+
+def test_a_second_head_is_refused(grafted: Checkpoint, sky: str, tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="predicts maps already"):
+        add_maps(str(grafted.path), sky, draws=BLOCK, log_dir=str(tmp_path / "logs"))
 
 
 def test_a_head_goes_on_learning_and_only_its_own(

@@ -33,8 +33,6 @@ RELEASED = Path(mlensing.__file__).parent / "released"
 FILE = "ensemble.json"
 FORMAT = 1
 """Rises when older versions of mlensing could not read a new folder."""
-ALONE = Fusion(rule="calibrated_mean")
-"""Of finders that nobody fitted together: the mean of what each says, calibrated by itself."""
 
 
 class _Entry(BaseModel):
@@ -69,7 +67,7 @@ class Ensemble:
 
     Arguments:
         members: with unique keys, the same bands and size.
-        fusion: how their logits become one.
+        fusion: how their logits become one; None takes that of finders that nobody fitted together.
         selection: why these and so, for the record.
 
     Raises:
@@ -82,9 +80,10 @@ class Ensemble:
     """
 
     def __init__(
-        self, members: Sequence[Member], fusion: Fusion = ALONE, selection: Mapping[str, Any] | None = None
+        self, members: Sequence[Member], fusion: Fusion | None = None, selection: Mapping[str, Any] | None = None
     ) -> None:
-        self.members, self.fusion, self.selection = list(members), fusion, dict(selection or {})
+        self.members, self.selection = list(members), dict(selection or {})
+        self.fusion = fusion = fusion or unfitted(members)
         keys = [member.key for member in members]
         if not keys or len(set(keys)) < len(keys):
             raise ConfigError("ensemble", f"expected members with unique keys, got {keys}", "Rename them.")
@@ -138,6 +137,12 @@ def stacked(found: Sequence[MemberScores]) -> EnsembleScores:
     """Scores of members, side by side."""
     columns = ((getattr(scores, name) for scores in found) for name in EnsembleScores._fields)
     return EnsembleScores(*(np.stack([part.double().cpu().numpy() for part in column]) for column in columns))
+
+
+def unfitted(members: Sequence[Member]) -> Fusion:
+    """The mean of what each says, calibrated by itself; residuals of maps compare with their usual one."""
+    residuals = [member.contract.map_residual for member in members if member.has_maps]
+    return Fusion(rule="calibrated_mean", **({"temperature": float(np.mean(residuals))} if residuals else {}))
 
 
 def shared_contract(contracts: Sequence[ModelContract], keys: Sequence[str]) -> ModelContract:

@@ -1,7 +1,8 @@
 """What the predicted maps of candidates say of the lens: Einstein radius, axis ratio, mass, each with a deviation.
 
 The maps of all members that have a map head are averaged; the variance of a pixel is the mean of what they state and
-the scatter between them. Deviations take the errors of pixels as wholly correlated (``physics.aperture``).
+the scatter between them. Deviations take the errors of pixels as wholly correlated (``physics.aperture``), times what
+that was found to be worth on lenses of the members' validation (``contract.map_spread``).
 """
 
 from __future__ import annotations
@@ -97,5 +98,7 @@ def lens_properties(members: Sequence[Member], pixels: Sequence[Pixels]) -> dict
     ratio = axis_ratio_of(kappa, variance, radius.value, **sides)
     theta_E, spread = (np.where(known.numpy(), part.double().numpy(), np.nan) for part in radius)
     mass = mass_within(theta_E, *np.array([p.redshifts for p in pixels]).T)
-    parts: tuple[NDArray[np.float64], ...] = (theta_E, spread, *(part.double().numpy() for part in ratio))
+    of_radius, of_ratio = np.mean([member.contract.map_spread for member in members], axis=0)
+    spread, shape, shape_spread = spread * of_radius, ratio.value.numpy(), ratio.deviation.numpy() * of_ratio
+    parts: tuple[NDArray[np.float64], ...] = (theta_E, spread, shape, shape_spread)
     return dict(zip(COLUMNS, (*parts, mass, 2 * mass * spread / theta_E), strict=True))

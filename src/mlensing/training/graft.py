@@ -29,6 +29,7 @@ from mlensing.training.describe import require_positive, sky_fields
 from mlensing.training.finder import Finder
 from mlensing.training.live import live_data
 from mlensing.training.losses import MAP_TERMS, total_loss
+from mlensing.training.map_quality import learn_map_quality
 from mlensing.training.maps import CLIP
 from mlensing.training.run import checkpoint_to_resume, learn
 
@@ -117,6 +118,8 @@ def add_maps(
     settings["resume"] = checkpoint_to_resume(resume, log_dir)
     require_positive(draws=draws)
     found, sky = read_checkpoint(checkpoint), Mixture.load(mixture)
+    if found.contract.task == "maps":
+        raise ContractError(found.path, "it predicts maps already", "Give a finder without a map head.")
     contract = found.contract.model_copy(update=MAPS)
     require_teachable(contract, sky, mixture)
     require_same(contract, settings["resume"])
@@ -140,6 +143,8 @@ def add_maps(
     )  # fmt: skip
     if loop.is_global_zero:
         grafted(found, read_checkpoint(best), settings)
+        data.trainer = None  # from here on a loader has every row, not a process' share
+        learn_map_quality(best, data, loop.strategy.root_device)
     loop.strategy.barrier()
     return best
 

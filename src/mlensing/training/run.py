@@ -30,6 +30,7 @@ from mlensing.models.domain import Domain
 from mlensing.provenance import provenance, write_json
 from mlensing.training.finder import Finder
 from mlensing.training.learner import Learner
+from mlensing.training.map_quality import learn_map_quality
 from mlensing.training.progress import EpochProgress
 
 Monitor = Literal["val_loss", "val_auroc"]
@@ -74,6 +75,8 @@ def run(
     if loop.is_global_zero:
         calibrate(path, data, loop.strategy.root_device)
         learn_domain(path, data, loop.strategy.root_device)
+        if finder.contract.task == "maps":
+            learn_map_quality(path, data, loop.strategy.root_device)
     loop.strategy.barrier()  # nobody may read the checkpoint before it is calibrated
     return path
 
