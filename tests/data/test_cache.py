@@ -11,7 +11,8 @@ from mlensing.catalog import Catalog
 from mlensing.contract import CHANNELS
 from mlensing.data import cache as cache_module
 from mlensing.data.cache import FOLDER, Cache, CacheSettings, fitted
-from mlensing.data.cutout import frame, read_cutout, select_bands
+from mlensing.data.cutout import read_cutout, select_bands
+from mlensing.data.framing import frame
 from mlensing.errors import ConfigError, ImageError
 
 SETTINGS = CacheSettings(CHANNELS, 40)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from mlensing.contract import CHANNELS
-from mlensing.data.cutout import Cutout, fill_bad_pixels, frame, select_bands
+from mlensing.data.cutout import Cutout, fill_bad_pixels, select_bands
+from mlensing.data.framing import frame
 from mlensing.data.header import wcs_scales
 from mlensing.errors import ContractError, ImageError
 

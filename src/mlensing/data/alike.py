@@ -12,7 +12,8 @@ from astropy.utils.exceptions import AstropyWarning
 
 from mlensing.contract import CHANNELS, Representation
 from mlensing.cutouts import Cutouts
-from mlensing.data.cutout import Cutout, frame, select_bands
+from mlensing.data.cutout import Cutout, select_bands
+from mlensing.data.framing import frame
 from mlensing.data.gather import Item, gather, read_item
 from mlensing.errors import ConfigError, ImageError, MLensingError
 from mlensing.survey import Survey

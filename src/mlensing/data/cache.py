@@ -24,8 +24,9 @@ from rich.console import Console
 from rich.progress import track
 
 from mlensing.catalog import Catalog
-from mlensing.data.cutout import Cutout, frame, select_bands
+from mlensing.data.cutout import Cutout, select_bands
 from mlensing.data.dataset import read_row, scales_of
+from mlensing.data.framing import frame
 from mlensing.errors import ConfigError, ImageError
 from mlensing.provenance import fingerprint, replacing, write_json
 

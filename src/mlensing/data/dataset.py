@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mlensing.catalog import Catalog
-from mlensing.data.cutout import Cutout, frame, read_cutout, select_bands, with_survey
+from mlensing.data.cutout import Cutout, read_cutout, select_bands, with_survey
+from mlensing.data.framing import frame
 from mlensing.errors import CatalogError, ConfigError, ImageError
 from mlensing.physics.cosmology import sigma_crit as critical_density
 

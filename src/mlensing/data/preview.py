@@ -15,7 +15,8 @@ from torch import Tensor
 from mlensing.catalog import Catalog
 from mlensing.contract import CHANNELS
 from mlensing.cutouts import Cutouts
-from mlensing.data.cutout import frame, read_cutout, select_bands
+from mlensing.data.cutout import read_cutout, select_bands
+from mlensing.data.framing import frame
 from mlensing.data.normalise import sky
 from mlensing.errors import ContractError
 from mlensing.provenance import replacing

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from mlensing.contract import ModelContract
-from mlensing.data.cutout import Cutout, frame, select_bands
+from mlensing.data.cutout import Cutout, select_bands
+from mlensing.data.framing import frame
 from mlensing.errors import ContractError
 
 

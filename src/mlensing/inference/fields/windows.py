@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.progress import track
 
 from mlensing.contract import ModelContract
-from mlensing.data.cutout import Image, nearest_scale, select_bands
+from mlensing.data.cutout import Image, select_bands
 from mlensing.data.field import Field
-from mlensing.data.framing import resample
+from mlensing.data.framing import nearest_scale, resample
 from mlensing.errors import ConfigError
 from mlensing.inference.predictor import Predictor
 
