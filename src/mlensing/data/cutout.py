@@ -166,7 +166,7 @@ def sky_level(image: Image) -> Image:
     """Level of the sky of each band: [band, y, x] -> [band], in the image's own unit.
 
     Example:
-        >>> sky_level(np.full((2, 8, 8), 3.0, np.float32)).tolist()
+        >>> sky_level(np.full((2, 8, 8), 3.0, np.float32)).round(4).tolist()
         [3.0, 3.0]
     """
     level: Image = sky(torch.from_numpy(np.ascontiguousarray(image))[None])[0][0].numpy()
