@@ -13,6 +13,7 @@ import torch
 from mlensing.errors import ConfigError, ContractError
 from mlensing.inference.ensemble import Ensemble
 from mlensing.models.checkpoint import Checkpoint, read_checkpoint
+from mlensing.models.onnx_file import weights_digest
 from mlensing.simulate.simulator import BLOCK
 from mlensing.training.fit import fit_live
 from mlensing.training.graft import add_maps
@@ -66,6 +67,7 @@ def test_scores_stay_and_maps_come(finder: Checkpoint, grafted: Checkpoint) -> N
     alone, both = (Ensemble.load(found.path, "cpu").members[0] for found in (finder, grafted))
     assert torch.equal(alone.score(image, composite).logit, both.score(image, composite).logit)
     assert both.has_maps and not alone.has_maps
+    assert weights_digest(both.net) == weights_digest(alone.net)  # ONNX files of the finder still hold
     assert both.maps(image, composite, torch.full((4, 2), 0.26))["kappa"].shape == (4, 32, 32)
 
 

@@ -95,8 +95,8 @@ def words_of(checkpoint: Checkpoint, net: nn.Module) -> dict[str, str]:
 
 
 def weights_digest(net: nn.Module) -> str:
-    """By which an ONNX file is known to be of these weights."""
-    return digest(net.state_dict(), {})
+    """By which an ONNX file is known to be of these weights; a map head is no part of it, as it is not exported."""
+    return digest({name: tensor for name, tensor in net.state_dict().items() if not name.startswith("maps.")}, {})
 
 
 def _graph(both: nn.Module, image: Tensor) -> Any:
