@@ -25,6 +25,7 @@ from mlensing.inference.ensemble import RELEASED
 from mlensing.simulate import simulate
 
 SKY, SEED = "configs/release_sky_lenses.yaml", 8
+ACCEPTED = 0.5
 
 
 def main() -> None:
@@ -36,7 +37,10 @@ def main() -> None:
     predictor = Predictor.load(given.checkpoint)
     ratio = told("simulated", simulated(predictor, 1024 if given.full else 128))
     if given.data is not None:
-        told("painted on Legacy galaxies", painted(predictor, given.data / "legacy_rgb8_lenses"))
+        arcs = painted(predictor, given.data / "legacy_rgb8_lenses")
+        told("painted on Legacy galaxies", arcs)
+        for truth, some in arcs[arcs["probability"] >= ACCEPTED].groupby("truth"):
+            print(f'    {len(some)} accepted arcs at {truth}": {some["theta_E"].median():.2f}" in the median')
     print(f"EINSTEIN_RADIUS_ERROR_RATIO = {ratio:.2f} (aim 0.50)")
 
 
@@ -60,7 +64,7 @@ def painted(predictor: Predictor, folder: Path) -> pd.DataFrame:
 def told(name: str, scores: pd.DataFrame) -> float:
     """Print what is known of a set; the error over that of one number, on its accepted lenses."""
     ratio = float("nan")
-    for chosen, which in ((scores, "all"), (scores[scores["probability"] >= 0.5], "accepted")):
+    for chosen, which in ((scores, "all"), (scores[scores["probability"] >= ACCEPTED], "accepted")):
         truth, found = chosen["truth"].to_numpy(), chosen["theta_E"].to_numpy()
         known = np.isfinite(found)
         error, alone = off(found[known], truth[known]), off(np.median(truth), truth[known])
