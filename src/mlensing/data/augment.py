@@ -25,6 +25,7 @@ def augment(
     shift_px: int = 4,
     rotate_deg: float = 0.0,
     size: int | None = None,
+    level: Tensor | None = None,
 ) -> tuple[Tensor, Maps]:
     """Each image of the batch seen from another side.
 
@@ -38,6 +39,7 @@ def augment(
         rotate_deg: largest further rotation [degrees], bilinear; 0 for none.
         size: pixels a side of the result; a larger image is the margin that shifts draw from. Beyond the margin
             the image is filled with its sky level, maps with their nearest pixel, and a mask with True.
+        level: [B, C], the sky level, if it is known already.
 
     Returns:
         image and maps, of ``size`` (H x W without it).
@@ -49,7 +51,7 @@ def augment(
         True
     """
     if rotate_deg:
-        image, maps = _rotated(image, maps, generator, math.radians(rotate_deg))
+        image, maps = _rotated(image, maps, generator, math.radians(rotate_deg), level)
     which = torch.randint(8, (len(image),), generator=generator, device=image.device)
     if image.shape[-1] != image.shape[-2]:
         which = which % 4  # without the transposition
@@ -57,7 +59,7 @@ def augment(
     if shift_px == 0 and size is None:
         return image, maps
     shifts = torch.randint(-shift_px, shift_px + 1, (2, len(image)), generator=generator, device=image.device)
-    return _shifted(image, maps, shifts, shift_px, size)
+    return _shifted(image, maps, shifts, shift_px, size, level)
 
 
 def dihedral(image: Tensor, maps: Maps, which: Tensor) -> tuple[Tensor, Maps]:
@@ -98,7 +100,9 @@ def _turned(plane: Tensor, name: str, flip_x: Tensor, flip_y: Tensor, swap: Tens
     return plane
 
 
-def _shifted(image: Tensor, maps: Maps, shifts: Tensor, largest: int, size: int | None) -> tuple[Tensor, Maps]:
+def _shifted(
+    image: Tensor, maps: Maps, shifts: Tensor, largest: int, size: int | None, level: Tensor | None
+) -> tuple[Tensor, Maps]:
     """Windows of ``size`` whose centre lies ``shifts`` [2, B] = (y, x) pixels off the image's."""
     height, width = image.shape[-2:]
     out_h, out_w = (height, width) if size is None else (size, size)
@@ -110,7 +114,8 @@ def _shifted(image: Tensor, maps: Maps, shifts: Tensor, largest: int, size: int 
         moved["mask"] = moved["mask"] | outside
     cut = _cut(image, "image", rows, columns, (height, width))
     if min(height - out_h, width - out_w) // 2 < largest:
-        cut = torch.where(outside[:, None], sky(image)[0][..., None, None], cut)
+        beyond = sky(image)[0] if level is None else level
+        cut = torch.where(outside[:, None], beyond[..., None, None], cut)
     return cut, moved
 
 
@@ -135,13 +140,15 @@ def _cut(plane: Tensor, name: str, rows: Tensor, columns: Tensor, shape: tuple[i
     return plane[batch[..., None], channel, y[:, None, :, None], x[:, None, None, :]]
 
 
-def _rotated(image: Tensor, maps: Maps, generator: Generator, largest: float) -> tuple[Tensor, Maps]:
+def _rotated(
+    image: Tensor, maps: Maps, generator: Generator, largest: float, level: Tensor | None
+) -> tuple[Tensor, Maps]:
     """Each image turned about its centre by up to ``largest`` [radian]; right on the sky where dx and dy differ."""
     uniform = torch.rand(len(image), generator=generator, device=image.device)
     angle = (2.0 * uniform - 1.0) * largest
     moved = {name: _rotate_map(plane, name, angle, maps) for name, plane in maps.items()}
-    level = sky(image)[0][..., None, None]
-    return _sample(image - level, angle, maps, "zeros") + level, moved
+    around = (sky(image)[0] if level is None else level)[..., None, None]
+    return _sample(image - around, angle, maps, "zeros") + around, moved
 
 
 def _rotate_map(plane: Tensor, name: str, angle: Tensor, maps: Maps) -> Tensor:
