@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from lightning.pytorch import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch import Generator
 
-from mlensing.contract import CHANNELS, ModelContract
+from mlensing.contract import CHANNELS, BandStatistics, ModelContract, Representation
 from mlensing.data.cache import CacheSettings
 from mlensing.data.module import CachedSplit
-from mlensing.data.normalise import Normaliser, measure_statistics
+from mlensing.data.normalise import KINDS, Normaliser, measure_statistics
 from mlensing.data.pool import margin_within, pooled, tell_rejected
 from mlensing.errors import ConfigError
 from mlensing.models import build
@@ -30,7 +31,7 @@ from mlensing.training.moco import Moco
 from mlensing.training.numbered import NumberedData, trains_on_gpu, where_to_simulate
 from mlensing.training.probing import Probe
 from mlensing.training.run import checkpoint_to_resume, learn
-from mlensing.training.views import require_possible, room
+from mlensing.training.views import middle, require_possible, room
 
 MEASURED = 1024
 """Images that the statistics of the contract are measured on."""
@@ -214,16 +215,29 @@ def _contract(
     if sky is not None:
         fields = sky_fields(sky, seed, RealSky(), task="features")
         scales, hashes = [*scales, *fields["pixel_scale"]], [*hashes, fields["training_hash"].encode()]
-    batch, size = data.sample(min(MEASURED, data.epoch_draws)), settings["input_size"]
-    start = (batch["image"].shape[-1] - size) // 2
-    inner = batch["image"][..., start : start + size, start : start + size]
-    generator = Generator(device=inner.device).manual_seed(seed)
-    shown = composed(inner, batch, generator, compose=compose, share=0.0 if sky is None else sky.composites)
+    share = 0.0 if sky is None else sky.composites
     return new_contract(
         settings["resume"], name=settings["model"], options=settings["model_options"] or {}, bands=bands,
-        input_size=size, pixel_scale=(min(scales), max(scales)), statistics=measure_statistics(*shown, SOFTENING),
-        task="features", training_hash=fingerprint(*hashes),
+        input_size=settings["input_size"], pixel_scale=(min(scales), max(scales)), task="features",
+        statistics=_statistics(files, data, settings, compose, share), training_hash=fingerprint(*hashes),
     )  # fmt: skip
+
+
+def _statistics(
+    files: CachedSplit | None, data: NumberedData, settings: dict[str, Any], compose: Compose | None, share: float
+) -> dict[Representation, BandStatistics]:
+    """Statistics of every kind of image there is, however rare."""
+    size, batch = settings["input_size"], data.sample(min(MEASURED, data.epoch_draws))
+    generator = Generator(device=batch["image"].device).manual_seed(settings["seed"])
+    shown = composed(middle(batch["image"], size), batch, generator, compose=compose, share=share)
+    measured = measure_statistics(*shown, SOFTENING)
+    if files is None:
+        return measured
+    colour = files.cache.composite[files.rows]
+    for composite in {bool(value) for value in np.unique(colour)} - {kind == KINDS[1] for kind in measured}:
+        rows = files.__getitems__(np.flatnonzero(colour == composite)[:MEASURED].tolist())
+        measured |= measure_statistics(middle(rows["image"], size), rows["composite"], SOFTENING)
+    return measured
 
 
 def _judge(best: Path, probe: Probe, untrained: dict[str, float]) -> None:

@@ -68,7 +68,7 @@ def views(
         >>> one.shape, bool((one == other).all())
         (torch.Size([2, 3, 32, 32]), False)
     """
-    level, sigma = sky(image if size is None else _middle(image, size))
+    level, sigma = sky(image if size is None else middle(image, size))
     maps = {} if spacing is None else {"dx": spacing[0], "dy": spacing[1]}
     seen = []
     for _ in range(count):
@@ -97,10 +97,10 @@ def room(size: int, shift_px: int, rotate_deg: float) -> int:
 
     Example:
         >>> room(64, 4, 180.0), room(64, 4, 0.0)
-        (18, 4)
+        (19, 4)
     """
-    angle = math.radians(min(rotate_deg, 45.0))
-    return shift_px + math.ceil(size / 2 * (math.cos(angle) + math.sin(angle) - 1))
+    angle, half = math.radians(min(rotate_deg, 45.0)), (size - 1) / 2
+    return math.ceil((half + shift_px) * (math.cos(angle) + math.sin(angle)) - half)
 
 
 def broadened(light: Tensor, deviation: Tensor, *, most: float) -> tuple[Tensor, Tensor]:
@@ -127,8 +127,8 @@ def broadened(light: Tensor, deviation: Tensor, *, most: float) -> tuple[Tensor,
     return blurred.reshape(light.shape), weight.square().sum(1).square()
 
 
-def _middle(image: Tensor, size: int) -> Tensor:
-    """The central square, where margins may be padding."""
+def middle(image: Tensor, size: int) -> Tensor:
+    """The central square of images [..., H, W]: [..., size, size]."""
     y, x = ((side - size) // 2 for side in image.shape[-2:])
     return image[..., y : y + size, x : x + size]
 
