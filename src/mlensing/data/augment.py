@@ -51,7 +51,8 @@ def augment(
         True
     """
     if rotate_deg:
-        image, maps = _rotated(image, maps, generator, math.radians(rotate_deg), level)
+        reach = None if size is None else size + 2 * shift_px  # what lies beyond is not looked at
+        image, maps = _rotated(image, maps, generator, math.radians(rotate_deg), level, reach)
     which = torch.randint(8, (len(image),), generator=generator, device=image.device)
     if image.shape[-1] != image.shape[-2]:
         which = which % 4  # without the transposition
@@ -141,32 +142,36 @@ def _cut(plane: Tensor, name: str, rows: Tensor, columns: Tensor, shape: tuple[i
 
 
 def _rotated(
-    image: Tensor, maps: Maps, generator: Generator, largest: float, level: Tensor | None
+    image: Tensor, maps: Maps, generator: Generator, largest: float, level: Tensor | None, reach: int | None
 ) -> tuple[Tensor, Maps]:
-    """Each image turned about its centre by up to ``largest`` [radian]; right on the sky where dx and dy differ."""
+    """Each image turned about its centre by up to ``largest`` [radian]; right on the sky where dx and dy differ.
+
+    Of what is larger than ``reach`` pixels a side, the middle alone is made.
+    """
     uniform = torch.rand(len(image), generator=generator, device=image.device)
     angle = (2.0 * uniform - 1.0) * largest
-    moved = {name: _rotate_map(plane, name, angle, maps) for name, plane in maps.items()}
+    moved = {name: _rotate_map(plane, name, angle, maps, reach) for name, plane in maps.items()}
     around = (sky(image)[0] if level is None else level)[..., None, None]
-    return _sample(image - around, angle, maps, "zeros") + around, moved
+    return _sample(image - around, angle, maps, "zeros", reach) + around, moved
 
 
-def _rotate_map(plane: Tensor, name: str, angle: Tensor, maps: Maps) -> Tensor:
+def _rotate_map(plane: Tensor, name: str, angle: Tensor, maps: Maps, reach: int | None) -> Tensor:
     if plane.ndim < 3:
         return plane
     if name == "mask":
-        return _sample((~plane).float()[:, None], angle, maps, "zeros")[:, 0] < 0.999
+        return _sample((~plane).float()[:, None], angle, maps, "zeros", reach)[:, 0] < 0.999
     if name != "alpha":
-        return _sample(plane[:, None], angle, maps, "border")[:, 0]
+        return _sample(plane[:, None], angle, maps, "border", None if name == "psf" else reach)[:, 0]
     # psi'(p) = psi(A p), so grad psi'(p) = A^T (grad psi)(A p).
-    x, y = _sample(plane, angle, maps, "border").unbind(1)
+    x, y = _sample(plane, angle, maps, "border", reach).unbind(1)
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
     return torch.stack([cos * x + sin * y, cos * y - sin * x], dim=1)
 
 
-def _sample(planes: Tensor, angle: Tensor, maps: Maps, padding: str) -> Tensor:
+def _sample(planes: Tensor, angle: Tensor, maps: Maps, padding: str, reach: int | None) -> Tensor:
     """``planes`` [B, C, H, W] read at A p, A being the rotation by ``angle`` [B] about the centre, on the sky."""
     height, width = planes.shape[-2:]
+    out = [side if reach is None else side - 2 * max((side - reach) // 2, 0) for side in (height, width)]
     stretch = maps["dy"] / maps["dx"] if "dx" in maps else torch.ones_like(angle)
     y_over_x = stretch.to(angle) * height / width  # grid_sample measures both axes from -1 to 1
     zero = torch.zeros_like(angle)
@@ -174,5 +179,6 @@ def _sample(planes: Tensor, angle: Tensor, maps: Maps, padding: str) -> Tensor:
         torch.stack([angle.cos(), -angle.sin() * y_over_x, zero], dim=1),
         torch.stack([angle.sin() / y_over_x, angle.cos(), zero], dim=1),
     ]
-    grid = functional.affine_grid(torch.stack(rows, dim=1), list(planes.shape), align_corners=False)
+    inner = torch.tensor([out[1] / width, out[0] / height, 1.0], device=angle.device)
+    grid = functional.affine_grid(torch.stack(rows, dim=1) * inner, [*planes.shape[:2], *out], align_corners=False)
     return functional.grid_sample(planes, grid.to(planes), padding_mode=padding, align_corners=False)

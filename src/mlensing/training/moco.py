@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor, distributed, nn
 from torch.nn.functional import cross_entropy, normalize
 from torchmetrics import MeanMetric
 
@@ -129,7 +129,7 @@ class Moco(Learner):
         with torch.no_grad():
             keys = [self.teacher["projector"](classifier(self.teacher["net"]).features(v)) for v in (other, one)]
         first = 0
-        if gather and self.trainer.world_size > 1:
+        if gather and distributed.is_available() and distributed.is_initialized():
             first, keys = self.global_rank * len(one), [self.all_gather(key).flatten(0, 1) for key in keys]  # type: ignore[union-attr]
         terms = [info_nce(q, k, temperature=self.temperature, first=first) for q, k in zip(queries, keys, strict=True)]
         return terms[0] + terms[1]
