@@ -204,4 +204,5 @@ def test_every_configuration_parses_and_is_short(path: Path, monkeypatch: pytest
         Mixture.load(path)
         return
     verb, needed = ("train_live", []) if "mixture" in content else ("train", ["--data_dir", "somewhere"])
+    verb, needed = ("pretrain", []) if "temperature" in content else (verb, needed)
     PARSERS[verb]().parse_args([*needed, "--config", str(path)])

@@ -17,8 +17,8 @@ from mlensing.errors import ContractError
 Representation = Literal["linear", "composite"]
 """How pixels carry light: ``linear`` in flux (FITS), ``composite`` as stretched 8-bit colour (PNG, JPEG)."""
 
-Task = Literal["classification", "maps", "mass_maps"]
-"""What a network says: a logit, or maps of the mass alone."""
+Task = Literal["classification", "maps", "mass_maps", "features"]
+"""What a network says: a logit, or maps of the mass alone, or features from which others are to learn."""
 
 CHANNELS = ("blue", "green", "red")
 """Bands of a model that takes any survey: each survey says which of its bands plays which part."""
@@ -91,7 +91,8 @@ class ModelContract(BaseModel):
         pixel_scale: smallest and largest scale it was trained for [arcsec/px].
         softening: the arcsinh stretch is ``asinh(flux / (softening * sky noise))``.
         statistics: per representation it was trained on, the statistics of the training split.
-        task: ``classification``, a logit; ``maps``, also kappa and psi, whose terms are in ``training.losses``.
+        task: ``classification``, a logit; ``maps``, also kappa and psi, whose terms are in ``training.losses``;
+            ``features``, of a network that saw no labels (``training.pretrain``).
         map_trunk: whether maps come from a backbone of their own, beside that of the logit (``training.graft``).
         map_spread: factors of the deviations that maps state of Einstein radius and axis ratio, and
         map_residual: median of the mean squared residual lap psi - 2 kappa; of validation (``training.map_quality``).

@@ -95,3 +95,20 @@ def test_seeded() -> None:
 
 def test_oblong_images_are_not_transposed() -> None:
     assert augment(torch.rand(8, 1, 20, 30), {}, Generator().manual_seed(0))[0].shape == (8, 1, 20, 30)
+
+
+def test_a_turn_makes_the_middle_that_is_kept_as_it_would_the_whole() -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = {
+        "kappa": torch.randn(4, 60, 60, generator=generator), "alpha": torch.randn(4, 2, 60, 60, generator=generator),
+        "psf": torch.rand(4, 21, 21, generator=generator), "dx": torch.ones(4), "dy": torch.full((4,), 1.3),
+    }  # fmt: skip
+    image = torch.randn(4, 3, 60, 60, generator=generator)
+    few, many = (
+        augment(image, maps, torch.Generator().manual_seed(1), shift_px=4, rotate_deg=180.0, size=size)
+        for size in (32, 52)  # the latter looks at all there is
+    )
+    torch.testing.assert_close(few[0], many[0][..., 10:42, 10:42], atol=1e-4, rtol=0)
+    for name in ("kappa", "alpha"):
+        torch.testing.assert_close(few[1][name], many[1][name][..., 10:42, 10:42], atol=1e-4, rtol=0)
+    assert torch.equal(few[1]["psf"], many[1]["psf"])

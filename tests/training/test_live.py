@@ -15,7 +15,8 @@ from mlensing.simulate.mixture import Mixture
 from mlensing.simulate.simulator import BLOCK, Simulator
 from mlensing.training.finder import Finder
 from mlensing.training.fit import fit_live
-from mlensing.training.live import EpochSampler, LiveData, SimulatedBatches
+from mlensing.training.live import LiveData, SimulatedBatches
+from mlensing.training.numbered import EpochSampler
 
 MIXTURE = Mixture(surveys={"cfhtls": 1, "des": 1}, classes={"lens": 1, "spiral": 1}, size=32)
 SMALL: dict[str, Any] = {

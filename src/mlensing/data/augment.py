@@ -25,6 +25,7 @@ def augment(
     shift_px: int = 4,
     rotate_deg: float = 0.0,
     size: int | None = None,
+    level: Tensor | None = None,
 ) -> tuple[Tensor, Maps]:
     """Each image of the batch seen from another side.
 
@@ -38,6 +39,7 @@ def augment(
         rotate_deg: largest further rotation [degrees], bilinear; 0 for none.
         size: pixels a side of the result; a larger image is the margin that shifts draw from. Beyond the margin
             the image is filled with its sky level, maps with their nearest pixel, and a mask with True.
+        level: [B, C], the sky level, if it is known already.
 
     Returns:
         image and maps, of ``size`` (H x W without it).
@@ -49,7 +51,8 @@ def augment(
         True
     """
     if rotate_deg:
-        image, maps = _rotated(image, maps, generator, math.radians(rotate_deg))
+        reach = None if size is None else size + 2 * shift_px  # what lies beyond is not looked at
+        image, maps = _rotated(image, maps, generator, math.radians(rotate_deg), level, reach)
     which = torch.randint(8, (len(image),), generator=generator, device=image.device)
     if image.shape[-1] != image.shape[-2]:
         which = which % 4  # without the transposition
@@ -57,7 +60,7 @@ def augment(
     if shift_px == 0 and size is None:
         return image, maps
     shifts = torch.randint(-shift_px, shift_px + 1, (2, len(image)), generator=generator, device=image.device)
-    return _shifted(image, maps, shifts, shift_px, size)
+    return _shifted(image, maps, shifts, shift_px, size, level)
 
 
 def dihedral(image: Tensor, maps: Maps, which: Tensor) -> tuple[Tensor, Maps]:
@@ -98,7 +101,9 @@ def _turned(plane: Tensor, name: str, flip_x: Tensor, flip_y: Tensor, swap: Tens
     return plane
 
 
-def _shifted(image: Tensor, maps: Maps, shifts: Tensor, largest: int, size: int | None) -> tuple[Tensor, Maps]:
+def _shifted(
+    image: Tensor, maps: Maps, shifts: Tensor, largest: int, size: int | None, level: Tensor | None
+) -> tuple[Tensor, Maps]:
     """Windows of ``size`` whose centre lies ``shifts`` [2, B] = (y, x) pixels off the image's."""
     height, width = image.shape[-2:]
     out_h, out_w = (height, width) if size is None else (size, size)
@@ -110,7 +115,8 @@ def _shifted(image: Tensor, maps: Maps, shifts: Tensor, largest: int, size: int 
         moved["mask"] = moved["mask"] | outside
     cut = _cut(image, "image", rows, columns, (height, width))
     if min(height - out_h, width - out_w) // 2 < largest:
-        cut = torch.where(outside[:, None], sky(image)[0][..., None, None], cut)
+        beyond = sky(image)[0] if level is None else level
+        cut = torch.where(outside[:, None], beyond[..., None, None], cut)
     return cut, moved
 
 
@@ -135,31 +141,37 @@ def _cut(plane: Tensor, name: str, rows: Tensor, columns: Tensor, shape: tuple[i
     return plane[batch[..., None], channel, y[:, None, :, None], x[:, None, None, :]]
 
 
-def _rotated(image: Tensor, maps: Maps, generator: Generator, largest: float) -> tuple[Tensor, Maps]:
-    """Each image turned about its centre by up to ``largest`` [radian]; right on the sky where dx and dy differ."""
+def _rotated(
+    image: Tensor, maps: Maps, generator: Generator, largest: float, level: Tensor | None, reach: int | None
+) -> tuple[Tensor, Maps]:
+    """Each image turned about its centre by up to ``largest`` [radian]; right on the sky where dx and dy differ.
+
+    Of what is larger than ``reach`` pixels a side, the middle alone is made.
+    """
     uniform = torch.rand(len(image), generator=generator, device=image.device)
     angle = (2.0 * uniform - 1.0) * largest
-    moved = {name: _rotate_map(plane, name, angle, maps) for name, plane in maps.items()}
-    level = sky(image)[0][..., None, None]
-    return _sample(image - level, angle, maps, "zeros") + level, moved
+    moved = {name: _rotate_map(plane, name, angle, maps, reach) for name, plane in maps.items()}
+    around = (sky(image)[0] if level is None else level)[..., None, None]
+    return _sample(image - around, angle, maps, "zeros", reach) + around, moved
 
 
-def _rotate_map(plane: Tensor, name: str, angle: Tensor, maps: Maps) -> Tensor:
+def _rotate_map(plane: Tensor, name: str, angle: Tensor, maps: Maps, reach: int | None) -> Tensor:
     if plane.ndim < 3:
         return plane
     if name == "mask":
-        return _sample((~plane).float()[:, None], angle, maps, "zeros")[:, 0] < 0.999
+        return _sample((~plane).float()[:, None], angle, maps, "zeros", reach)[:, 0] < 0.999
     if name != "alpha":
-        return _sample(plane[:, None], angle, maps, "border")[:, 0]
+        return _sample(plane[:, None], angle, maps, "border", None if name == "psf" else reach)[:, 0]
     # psi'(p) = psi(A p), so grad psi'(p) = A^T (grad psi)(A p).
-    x, y = _sample(plane, angle, maps, "border").unbind(1)
+    x, y = _sample(plane, angle, maps, "border", reach).unbind(1)
     cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
     return torch.stack([cos * x + sin * y, cos * y - sin * x], dim=1)
 
 
-def _sample(planes: Tensor, angle: Tensor, maps: Maps, padding: str) -> Tensor:
+def _sample(planes: Tensor, angle: Tensor, maps: Maps, padding: str, reach: int | None) -> Tensor:
     """``planes`` [B, C, H, W] read at A p, A being the rotation by ``angle`` [B] about the centre, on the sky."""
     height, width = planes.shape[-2:]
+    out = [side if reach is None else side - 2 * max((side - reach) // 2, 0) for side in (height, width)]
     stretch = maps["dy"] / maps["dx"] if "dx" in maps else torch.ones_like(angle)
     y_over_x = stretch.to(angle) * height / width  # grid_sample measures both axes from -1 to 1
     zero = torch.zeros_like(angle)
@@ -167,5 +179,6 @@ def _sample(planes: Tensor, angle: Tensor, maps: Maps, padding: str) -> Tensor:
         torch.stack([angle.cos(), -angle.sin() * y_over_x, zero], dim=1),
         torch.stack([angle.sin() / y_over_x, angle.cos(), zero], dim=1),
     ]
-    grid = functional.affine_grid(torch.stack(rows, dim=1), list(planes.shape), align_corners=False)
+    inner = torch.tensor([out[1] / width, out[0] / height, 1.0], device=angle.device)
+    grid = functional.affine_grid(torch.stack(rows, dim=1) * inner, [*planes.shape[:2], *out], align_corners=False)
     return functional.grid_sample(planes, grid.to(planes), padding_mode=padding, align_corners=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.progress import track
 
 from mlensing.catalog import Catalog
-from mlensing.data.cutout import is_image
+from mlensing.data.cutout import is_image, select_bands
 from mlensing.data.dataset import read_row, scales_of
 from mlensing.data.split import SPLITS, assign_splits, shares_of, write_splits
-from mlensing.errors import CatalogError, ConfigError, ImageError, MLensingError
+from mlensing.errors import CatalogError, ConfigError, ContractError, ImageError, MLensingError, SurveyError
 from mlensing.provenance import provenance, replacing, write_json
 from mlensing.survey import Survey
 
@@ -80,7 +80,7 @@ def prepare(
     if not folder.is_dir():
         raise ConfigError(folder, "no such folder", "Give the folder of your images (--fits_dir).")
     catalog, unlisted = _listed(folder, output, labels)
-    found = _checked(catalog, survey, pixel_scale)
+    found = checked(catalog, survey=survey, pixel_scale=pixel_scale)
     rejected = [*unlisted, *found.rejected]
     if found.good.empty:
         problem = f"none of {len(catalog)} images can be used; the first: {found.rejected[0][1].rstrip('.')}"
@@ -92,7 +92,7 @@ def prepare(
     }  # fmt: skip
     summary = _summary(found.good, split, rejected)
     write_splits(output, Catalog(found.good, folder, folder), split)
-    _write_rejected(output / "rejected.csv", rejected)
+    write_rejected(output / "rejected.csv", rejected)
     write_json(output / "provenance.json", {**provenance("prepare", config, seed), "summary": summary})
     _tell(summary, output)
     return summary
@@ -165,8 +165,17 @@ def _given_labels(csv: Path, folder: Path) -> Catalog:
     return Catalog.of(table, folder, source=csv)
 
 
-def _checked(catalog: Catalog, survey: str | None, pixel_scale: float | None) -> Found:
-    """Open every image, and fill the catalog's columns with what the headers say."""
+def checked(
+    catalog: Catalog, *, survey: str | None, pixel_scale: float | None, bands: Sequence[str] | None = None
+) -> Found:
+    """Open every image, and fill the catalog's columns with what the headers say.
+
+    Arguments:
+        catalog: its files need not be there.
+        survey: preset for files that name none.
+        pixel_scale: for files that state none [arcsec/px].
+        bands: what every image must have, in any order; None asks nothing.
+    """
     good: list[dict[str, Any]] = []
     rejected: list[tuple[str, str]] = []
     paths = catalog.paths
@@ -175,8 +184,8 @@ def _checked(catalog: Catalog, survey: str | None, pixel_scale: float | None) ->
         warnings.simplefilter("ignore", AstropyWarning)  # what it warns of ends in rejected.csv
         for i in rows:
             try:
-                good.append(_described(catalog, i, survey, pixel_scale))
-            except (ImageError, CatalogError) as error:
+                good.append(_described(catalog, i, survey, pixel_scale, bands))
+            except (ImageError, CatalogError, ContractError, SurveyError) as error:
                 rejected.append((paths[i].as_posix(), _reason(error, paths[i])))
     known = list(catalog.table.columns)
     table = pd.DataFrame(good)
@@ -187,12 +196,16 @@ def _reason(error: MLensingError, path: Path) -> str:
     return str(error).removeprefix(f"{path}: ")
 
 
-def _described(catalog: Catalog, index: int, survey: str | None, pixel_scale: float | None) -> dict[str, Any]:
+def _described(
+    catalog: Catalog, index: int, survey: str | None, pixel_scale: float | None, bands: Sequence[str] | None
+) -> dict[str, Any]:
     """One row with the gaps filled from the header."""
     row: dict[str, Any] = {str(k): value for k, value in catalog.table.iloc[index].items()}
     path = catalog.paths[index]
     cutout = read_row(catalog, index, survey=survey, pixel_scale=pixel_scale)
     x, y = scales_of(cutout, path)
+    if bands is not None:
+        select_bands(cutout, bands, where=path)
     row |= {"filepath": path.resolve().as_posix(), "pixel_scale_arcsec": x}
     if abs(y / x - 1.0) > 1e-6:
         row["pixel_scale_y_arcsec"] = y
@@ -212,7 +225,8 @@ def _header_label(label: float, path: Path) -> float:
     return label
 
 
-def _write_rejected(path: Path, rejected: list[tuple[str, str]]) -> None:
+def write_rejected(path: Path, rejected: list[tuple[str, str]]) -> None:
+    """Write files and reasons as CSV; without any, no file is left."""
     if not rejected:
         path.unlink(missing_ok=True)
         return

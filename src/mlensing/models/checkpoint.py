@@ -36,6 +36,9 @@ UNREADABLE = (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError)
 GARBLED = (LookupError, AttributeError, TypeError, AssertionError)
 """What torch raises besides where the list of tensors in it makes no sense."""
 TASKS = ("classification", "maps")
+"""Of lens finders."""
+WRITERS = {"features": "pretrain", "mass_maps": "train_maps"}
+"""The verbs that write checkpoints of other tasks."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +233,14 @@ def read_checkpoint(path: str | Path, *, tasks: Sequence[str] = TASKS) -> Checkp
     return Checkpoint(path, *interpret(path, content, tasks), content)
 
 
+def _of_another_task(task: object, tasks: Sequence[str]) -> str:
+    """What to do with a checkpoint of a task that is not among those wanted."""
+    if task == "features" and set(tasks) <= set(TASKS):
+        return "It saw no labels and knows no lenses: make a finder of it with `mlensing train --init`."
+    verb = WRITERS.get(tasks[0])
+    return f"Give one that `mlensing {verb}` wrote." if verb else "Give a checkpoint of a lens finder."
+
+
 def interpret(
     path: Path, content: Mapping[str, Any], tasks: Sequence[str] = TASKS
 ) -> tuple[ModelContract, dict[str, Any]]:
@@ -245,9 +256,7 @@ def interpret(
         raw, config = _upgraded(json.loads(content["contract"])), json.loads(content["config"])
         if raw.get("task") not in tasks:
             problem = f"its task is {raw.get('task')!r}, expected {' or '.join(tasks)}"
-            finder = set(tasks) <= set(TASKS)
-            remedy = "Give a checkpoint of a lens finder." if finder else "Give one that `mlensing train_maps` wrote."
-            raise ContractError(path, problem, remedy)
+            raise ContractError(path, problem, _of_another_task(raw.get("task"), tasks))
         if not isinstance(config, dict):
             raise TypeError("its configuration is no table")
         return ModelContract.model_validate(raw), config

@@ -13,7 +13,7 @@ import mlensing
 from mlensing.contract import CHANNELS, BandStatistics, ModelContract, Representation, Task
 from mlensing.data.normalise import measure_statistics
 from mlensing.errors import ConfigError, ContractError
-from mlensing.models.checkpoint import read_checkpoint
+from mlensing.models.checkpoint import TASKS, read_checkpoint
 from mlensing.provenance import fingerprint
 from mlensing.simulate.mixture import Mixture
 from mlensing.simulate.real.sky import RealSky
@@ -52,7 +52,7 @@ def sky_fields(mixture: Mixture, seed: int, real: RealSky, *, task: Task = "clas
 
     Arguments:
         real: what of it is real.
-        task: of the network; all but ``mass_maps`` need both lenses and others.
+        task: of the network; those of finders need both lenses and others.
     """
     hashes, hosts = [f"{name} {part['hash']}".encode() for name, part in real.record().items()], real.hosts
     scales = [Survey.load(name).pixel_scale for name in mixture.surveys]
@@ -62,7 +62,7 @@ def sky_fields(mixture: Mixture, seed: int, real: RealSky, *, task: Task = "clas
         bands = mixture.bands or (CHANNELS if len(hosts.bands) == 3 else hosts.bands)
     labelled = sum(weight for name, weight in mixture.classes.items() if name != "faint_lens")
     share = mixture.classes.get("lens", 0.0) / labelled if labelled else 0.0
-    if task != "mass_maps" and not 0 < share < 1:
+    if task in TASKS and not 0 < share < 1:
         remedy = "Give `lens` and at least one other class a weight."
         raise ConfigError("mixture", f"the share of lenses is {share:g}", remedy)
     return {
@@ -70,7 +70,7 @@ def sky_fields(mixture: Mixture, seed: int, real: RealSky, *, task: Task = "clas
         "input_size": mixture.size,
         "pixel_scale": (min(scales), max(scales)),
         "task": task,
-        **({"prevalence": share} if task != "mass_maps" else {}),
+        **({"prevalence": share} if task in TASKS else {}),
         "training_hash": fingerprint(mixture.model_dump_json().encode(), str(seed).encode(), *hashes),
     }
 

@@ -20,7 +20,6 @@ from mlensing.data.augment import augment
 from mlensing.data.normalise import Normaliser
 from mlensing.models.checkpoint import read_checkpoint
 from mlensing.models.maps import predict_maps
-from mlensing.provenance import fingerprint
 from mlensing.training.learner import Learner
 from mlensing.training.losses import total_loss
 
@@ -107,7 +106,7 @@ class Finder(Learner):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of one augmented batch, seeded by the step: a resumed run draws what an uninterrupted one would."""
-        generator = self._generator("train", self.global_step, self.global_rank)
+        generator = self.generator("train", self.global_step, self.global_rank)
         torch.manual_seed(generator.initial_seed())  # of dropout, which takes no generator
         image, moved = augment(
             batch["image"],
@@ -139,7 +138,7 @@ class Finder(Learner):
 
     def validation_images(self, batch: Mapping[str, Tensor], batch_idx: int) -> tuple[Tensor, Tensor]:
         """Raw images [B, C, H, W] of a validation batch, and which of them are composites [B]."""
-        return self._composed(batch["image"], batch, self._generator("val", batch_idx, self.global_rank))
+        return self._composed(batch["image"], batch, self.generator("val", batch_idx, self.global_rank))
 
     def _loss(self, output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
         ratio = torch.full((), self.contract.class_weight_ratio, device=output["logit"].device)
@@ -153,14 +152,24 @@ class Finder(Learner):
         return {"mask": mask, **{name: batch[name] for name in MOVED if name in batch}}
 
     def _composed(self, image: Tensor, batch: Mapping[str, Tensor], generator: Generator) -> tuple[Tensor, Tensor]:
-        composite = batch["composite"]
-        if self.compose is None or self.composites <= 0:
-            return image, composite
-        draw = torch.rand(len(image), generator=generator, device=image.device)
-        chosen = ~composite & ~batch.get("as_is", torch.zeros_like(composite)) & (draw < self.composites)
-        image = torch.where(chosen[:, None, None, None], self.compose(image, batch, generator), image)
-        return image, composite | chosen
+        return composed(image, batch, generator, compose=self.compose, share=self.composites)
 
-    def _generator(self, purpose: str, index: int, rank: int) -> Generator:
-        key = repr((self.seed, purpose, index, rank)).encode()
-        return Generator(device=self.device).manual_seed(int(fingerprint(key), 16))
+
+def composed(
+    image: Tensor, batch: Mapping[str, Tensor], generator: Generator, *, compose: Compose | None, share: float
+) -> tuple[Tensor, Tensor]:
+    """Images [B, C, H, W] of which a share of the linear ones are colour now, and which are composites [B].
+
+    Arguments:
+        image: of the batch, augmented perhaps.
+        batch: ``composite`` [B] and what ``compose`` needs; those ``as_is`` [B] stay as they are.
+        generator: draws them, and their stretch.
+        compose, share: as ``compose`` and ``composites`` of ``Finder``.
+    """
+    composite = batch["composite"]
+    if compose is None or share <= 0:
+        return image, composite
+    draw = torch.rand(len(image), generator=generator, device=image.device)
+    chosen = ~composite & ~batch.get("as_is", torch.zeros_like(composite)) & (draw < share)
+    image = torch.where(chosen[:, None, None, None], compose(image, batch, generator), image)
+    return image, composite | chosen

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import nn
+from torch import Generator, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from mlensing.contract import ModelContract
 from mlensing.models.checkpoint import stamp
+from mlensing.provenance import fingerprint
 from mlensing.training.schedules import warmup_cosine
 
 
@@ -39,7 +40,7 @@ class Learner(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine, stepped by the batch."""
-        parameters = [p for p in self.net.parameters() if p.requires_grad]
+        parameters = [p for p in self.parameters() if p.requires_grad]
         decayed, free = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
         groups = [
             {"params": decayed, "weight_decay": self.weight_decay},
@@ -49,6 +50,11 @@ class Learner(LightningModule):
         total = int(self.trainer.estimated_stepping_batches)
         schedule = LambdaLR(optimiser, partial(warmup_cosine, total=total, warmup=self.warmup))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def generator(self, purpose: str, index: int, rank: int) -> Generator:
+        """Random numbers for one batch of one process, the same whenever they are asked for."""
+        key = repr((self.seed, purpose, index, rank)).encode()
+        return Generator(device=self.device).manual_seed(int(fingerprint(key), 16))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Contract and configuration ride along."""

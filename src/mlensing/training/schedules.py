@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the step, as factors of the base rate."""
+"""Schedules: pure functions of the step, of the learning rate as factors of the base rate."""
 
 from __future__ import annotations
 
@@ -25,3 +25,21 @@ def warmup_cosine(step: int, *, total: int, warmup: float = 0.1) -> float:
         return (step + 1) / rise
     done = min((step - rise) / max(total - rise, 1), 1.0)
     return 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def rising_momentum(step: int, *, total: int, start: float = 0.99) -> float:
+    """Momentum of an average of weights: from ``start`` by half a cosine to 1, where the average stands still.
+
+    As in BYOL (Grill+2020, arXiv:2006.07733) and MoCo v3 (Chen+2021, arXiv:2104.02057, section 3).
+
+    Arguments:
+        step: optimiser steps taken.
+        total: optimiser steps of the whole training.
+        start: momentum of the first step.
+
+    Example:
+        >>> [rising_momentum(s, total=10, start=0.99) for s in (0, 5, 10)]
+        [0.99, 0.995, 1.0]
+    """
+    done = min(step / max(total, 1), 1.0)
+    return 1.0 - (1.0 - start) * 0.5 * (1.0 + math.cos(math.pi * done))

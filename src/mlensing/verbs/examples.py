@@ -9,6 +9,10 @@ EXAMPLES: dict[str, list[str]] = {
     ],
     "simulate_clusters": ["--num_fields 100 --survey lsst --size 512 --output_dir data/clusters"],
     "prepare": ["--fits_dir my_images/ --output_dir data/processed --train_split 0.8"],
+    "pretrain": [
+        "--config configs/pretrain.yaml --data my_images/ more/index.csv --survey des",
+        "--config configs/pretrain.yaml --data my_images/ --mixture configs/release_sky.yaml --labelled data/processed",
+    ],
     "train": [
         "--config configs/baseline.yaml --data_dir data/processed",
         "--data_dir data/processed --resume lightning_logs/version_0/checkpoints/last.ckpt",

@@ -1,4 +1,4 @@
-"""What trains: train, train_live, train_maps, add_maps, sweep.
+"""What trains: pretrain, train, train_live, train_maps, add_maps, sweep.
 
 Each verb takes its parsed options, imports what it needs, and prints what it wrote.
 """
@@ -11,6 +11,24 @@ from typing import Any
 
 from mlensing.verbs.options import PROGRAM, Options, signature_parser
 from mlensing.verbs.tables import print_table
+
+
+def pretrain_verb(options: Options) -> None:
+    """Pretrain a network on images without labels; train --init takes it up."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    from mlensing.training.pretrain import pretrain
+
+    best = pretrain(**options)
+    rank_zero_only(print)(f"wrote {best}; next: {PROGRAM} train --init {best}, with the same model and options")
+
+
+def pretrain_parser() -> Any:
+    """Options of ``pretrain``."""
+    made = signature_parser("pretrain", "mlensing.training.pretrain:pretrain", skip=("data",))
+    help_of_data = "folders and index CSVs of images; labels in them are ignored"
+    made.add_argument("--data", nargs="+", type=str, metavar="DIR", help=help_of_data)
+    return made
 
 
 def train_verb(options: Options) -> None:
