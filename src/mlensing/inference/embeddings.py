@@ -33,6 +33,7 @@ FEWEST = 16
 """Readable images below which features are not centred: the mean of a few says where these few are, no more."""
 INPUT = {"bands", "input_size", "pixel_scale", "softening", "statistics"}
 """What of a contract decides on the pixels that a network sees."""
+TINY = 1e-12
 LARGEST = 6e4
 """Half precision ends at 65504."""
 ENDING = "\0"
@@ -100,7 +101,7 @@ class Embeddings:
         for name, value in made.items():
             if self.made.get(name) != value:
                 problem = f"these embeddings were made with {name} {self.made.get(name)}, this search has {value}"
-                raise ContractError(where, problem, "Give the same --checkpoint, --member and --views, or another file.")
+                raise ContractError(where, problem, "Give the same --checkpoint, --member, --views, or another file.")
 
     def write(self, path: str | Path) -> None:
         """Write as safetensors, whole or not at all; the same embeddings give the same bytes."""
@@ -194,6 +195,20 @@ def made_with(ensemble: Ensemble, views: Views) -> dict[str, str]:
         for m in ensemble.members
     ]
     return {"network": fingerprint(*(part.encode() for part in seen)), "views": str(views)}
+
+
+def unit_length(features: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Features [n, F] divided by their length, in single precision.
+
+    In numpy: threads of torch's, waiting for each other over so little work, took longer than the work.
+
+    Example:
+        >>> unit_length(np.array([[3.0, 4.0]], np.float16)).round(2).tolist()
+        [[0.6000000238418579, 0.800000011920929]]
+    """
+    x = features.astype(np.float32)
+    x /= np.sqrt(np.einsum("ij,ij->i", x, x)).clip(min=TINY)[:, None]
+    return x
 
 
 def _standardised(

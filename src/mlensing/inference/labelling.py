@@ -14,13 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from mlensing.errors import CatalogError, ConfigError
 from mlensing.evaluation.acquisition import Pool, Strategy, acquire
-from mlensing.inference.embeddings import Embeddings
+from mlensing.inference.embeddings import Embeddings, unit_length
 
 PLACES = ("logit", "uncertainty", "disagreement", "unlike")
 """Columns of scores that are a place where there are no embeddings."""
@@ -75,7 +74,7 @@ def next_labels(
     points = _score_places(table)
     if embeddings is not None:
         points = _embedded_places(table["file"], Embeddings.read(embeddings))
-        reason[(reason == "") & ~np.isfinite(points).all(1)] = "not among the embeddings"
+        reason[(reason == "") & np.isnan(points[:, 0])] = "not among the embeddings"
     known = np.flatnonzero(done & (reason == "").to_numpy(bool))
     reason[done] = "labelled already"
     rows = np.flatnonzero(reason == "")
@@ -142,7 +141,7 @@ def _embedded_places(files: pd.Series[str], found: Embeddings) -> NDArray[np.flo
     """Features [N, F] of length 1; NaN where there are none."""
     row = {file: number for number, file in enumerate(found.files)}
     rows = np.array([row.get(file, -1) for file in files])
-    points = torch.nn.functional.normalize(torch.from_numpy(found.features[rows]).float()).numpy()
+    points = unit_length(found.features[rows])
     points[rows < 0] = np.nan
     return points
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mlensing.errors import ConfigError
-from mlensing.inference.embeddings import Embeddings
+from mlensing.inference.embeddings import Embeddings, unit_length
 
 PROBES = 32
 """Cells that a query looks into: with them it misses less than one in a hundred of the nearest."""
 TRAINED_ON = 40
 """Images a cell that the cells are found with."""
 BLOCK = 65_536
+"""Images added at once."""
 
 
 class Index:
@@ -52,21 +52,15 @@ class Index:
         kind = f"IVF{cells},SQfp16"
         self._index: Any = faiss.index_factory(width, kind, faiss.METRIC_INNER_PRODUCT)
         drawn = np.random.default_rng(seed).permutation(self.known)[: TRAINED_ON * cells]
-        self._index.train(_unit(embeddings.features[drawn]))
+        self._index.train(unit_length(embeddings.features[drawn]))
         for start in range(0, count, BLOCK):
-            self._index.add(_unit(embeddings.features[self.known[start : start + BLOCK]]))
+            self._index.add(unit_length(embeddings.features[self.known[start : start + BLOCK]]))
         self._index.nprobe = min(probes, cells)
 
     def rows(self, queries: NDArray[np.float16], most: int) -> NDArray[np.int64]:
         """Rows near to any of the queries [Q, F]: ``most`` of each, in rising order, none twice."""
-        found = self._index.search(_unit(queries), min(most, len(self.known)))[1]
+        found = self._index.search(unit_length(queries), min(most, len(self.known)))[1]
         return np.unique(self.known[found[found >= 0]])
-
-
-def _unit(features: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Of length 1."""
-    x = torch.nn.functional.normalize(torch.from_numpy(features).float())
-    return x.numpy()
 
 
 def _faiss() -> Any:

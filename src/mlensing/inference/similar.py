@@ -12,7 +12,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from mlensing.contract import ModelContract
@@ -20,7 +19,7 @@ from mlensing.data.gather import Item, gather
 from mlensing.data.preview import captioned, write_stacked
 from mlensing.errors import ConfigError
 from mlensing.evaluation.curves import LENS
-from mlensing.inference.embeddings import TASKS, Embeddings, embed, made_with
+from mlensing.inference.embeddings import TASKS, Embeddings, embed, made_with, unit_length
 from mlensing.inference.ensemble import RELEASED, Ensemble
 from mlensing.inference.evaluate import pictures
 from mlensing.inference.member import Views
@@ -28,8 +27,8 @@ from mlensing.inference.nearest import Index
 
 COLUMNS = ("rank", "file", "distance", "nearest", "status")
 Combine = Literal["least", "mean"]
-BLOCK = 16_384
-"""Images whose distances from all queries are in memory at once."""
+BLOCK = 4096
+"""Images whose distances are found at once: few, so that memory is used again and not asked for, which took longest."""
 COLUMNS_SHOWN, TILE = 12, 128
 """Pictures a row of the mosaic, and the least pixels of one a side."""
 
@@ -195,15 +194,13 @@ def distances(
     library: Embeddings, queries: NDArray[np.float16], rows: NDArray[np.int64], *, combine: Combine = "least"
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Distance [n] of rows of a library from queries [Q, F], and which query is nearest [n]; NaN without features."""
-    unit = torch.nn.functional.normalize(torch.from_numpy(queries).float()).T
+    unit = unit_length(queries).T
     distance, which = np.empty(len(rows)), np.empty(len(rows), np.int64)
     for start in range(0, len(rows), BLOCK):
         some = slice(start, start + BLOCK)
-        x = torch.nn.functional.normalize(torch.from_numpy(library.features[rows[some]]).float())
-        every = (1 - x @ unit).clamp(0, 2)
-        least = every.min(1)
-        distance[some] = (least.values if combine == "least" else every.mean(1)).numpy()
-        which[some] = least.indices.numpy()
+        every = (1 - unit_length(library.features[rows[some]]) @ unit).clip(0, 2)
+        distance[some] = every.min(1) if combine == "least" else every.mean(1)
+        which[some] = every.argmin(1)
     return distance, which
 
 
