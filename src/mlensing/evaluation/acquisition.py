@@ -3,12 +3,12 @@
 Arrays in, rows out, best first. The uncertainty of an image is the entropy of its label under the expected probability
 (uncertainty sampling, Lewis & Gale 1994), with the deviation of the logit averaged over (MacKay 1992). Diversity is
 greedy k-centre: each next image is the farthest from all that are chosen or labelled (Gonzalez 1985; Sener & Savarese
-2018, arXiv:1708.00489). ``mixed`` weighs that distance with what an image promises. All ties go to the earlier row.
+2018, arXiv:1708.00489). ``mixed`` lets the three take turns. All ties go to the earlier row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,8 +20,8 @@ from mlensing.evaluation.curves import Array
 Rows = NDArray[np.int64]
 Points = NDArray[np.float32]
 Strategy = Literal["mixed", "expected", "uncertain", "diverse", "random"]
-SHORTLIST, FEWEST = 20, 1000
-"""``mixed`` chooses among so many times the budget of the most promising images, and among no fewer than this."""
+SHORTLIST = 10
+"""The third turn of ``mixed`` chooses among so many times the budget of the most promising images."""
 MOST = 50_000
 """``diverse`` looks at so many images, drawn at random where there are more."""
 BLOCK = 256
@@ -67,8 +67,9 @@ def acquire(pool: Pool, budget: int, strategy: Strategy = "mixed", seed: int = 0
     - ``expected``: the highest log-odds: most lenses now.
     - ``uncertain``: the highest entropy: most to learn from each label by itself.
     - ``diverse``: the farthest from all that are chosen or labelled: the whole space, outliers first.
-    - ``mixed``: the highest (expected probability + entropy) x distance from all that are chosen or labelled, among
-      the most promising by the first factor. A lens is worth as much as a bit; a second image of the same kind, little.
+    - ``mixed``: in turn the likeliest lens, the most uncertain image, and of those that promise most by (expected
+      probability + entropy) the one for which this x the distance from all that are chosen or labelled is largest. So
+      each wish has a third of the budget: lenses come early, and not all labels go to one kind of image.
     - ``random``: to compare with.
 
     Arguments:
@@ -84,7 +85,7 @@ def acquire(pool: Pool, budget: int, strategy: Strategy = "mixed", seed: int = 0
         >>> logit, points = np.array([-3.0, 0.1, 0.0, -5.0]), np.array([[0.0], [1.0], [1.1], [9.0]], np.float32)
         >>> pool = Pool(logit, np.zeros(4), points, points[:0])
         >>> acquire(pool, 2, "uncertain").tolist(), acquire(pool, 2, "mixed").tolist()
-        ([2, 1], [1, 3])
+        ([2, 1], [1, 2])
     """
     if budget < 1:
         raise ValueError(f"budget must be 1 or more, got {budget}")
@@ -103,10 +104,27 @@ def _uncertain(pool: Pool, budget: int, seed: int) -> Rows:
 
 
 def _mixed(pool: Pool, budget: int, seed: int) -> Rows:
+    third = budget // 3
+    rankings = [_expected(pool, budget, seed), _uncertain(pool, budget, seed)]
+    taken = _in_turn(rankings, budget - third)
     probability = expected_probability(pool.logit, pool.deviation)
     value = probability + entropy(probability)
-    rows = _highest(value, max(SHORTLIST * budget, FEWEST))
-    return rows[spread(pool.points[rows], budget, value=value[rows], labelled=pool.labelled)]
+    rows = _highest(value, SHORTLIST * budget)
+    rows = rows[~np.isin(rows, taken)]
+    known = np.concatenate([pool.labelled, pool.points[taken]])
+    far = rows[spread(pool.points[rows], third, value=value[rows], labelled=known)] if third else rows[:0]
+    return _in_turn([taken[::2], taken[1::2], far], budget)
+
+
+def _in_turn(rankings: Sequence[Rows], count: int) -> Rows:
+    """The best of each ranking that was not taken before, in turn."""
+    queues, taken = [iter(rows.tolist()) for rows in rankings], dict[int, None]()
+    while len(taken) < count:
+        for queue in queues:
+            row = next((row for row in queue if row not in taken), None)
+            if row is not None:
+                taken[row] = None
+    return np.array(list(taken)[:count], np.int64)
 
 
 def _diverse(pool: Pool, budget: int, seed: int) -> Rows:

@@ -51,8 +51,9 @@ def next_labels(
             results of this with their column ``label`` filled in (``file``). Rows without a label do not count.
         embeddings: file that ``mlensing similar --embeddings`` wrote of the same images: diversity is that of what a
             network sees in them, and not of their scores.
-        strategy: ``mixed``: likely lenses and uncertain images, unlike each other; ``expected``: the likeliest lenses;
-            ``uncertain``: the most uncertain; ``diverse``: as unlike each other as can be; ``random``: to compare with.
+        strategy: ``expected``: the likeliest lenses; ``uncertain``: the most uncertain images; ``diverse``: as unlike
+            each other as can be, which finds oddities and few lenses; ``mixed``: a third each of likely, uncertain, and
+            promising but unlike all others; ``random``: to compare with.
         seed: of what is drawn.
 
     Returns:
