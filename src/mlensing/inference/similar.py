@@ -154,8 +154,7 @@ def search(
         queries: features [Q, F] of known lenses, as ``library.standardised`` gives them.
         names: of the queries.
         combine: ``least`` or ``mean`` of the distances from all queries.
-        index: proposes what to rank; without one every image is ranked, which for a million takes a fraction of a
-            second.
+        index: proposes what to rank; without one every image is ranked, which for a million takes a second or two.
         most: rows to return; all if not given, which an index cannot.
 
     Returns:
