@@ -176,6 +176,9 @@ def test_searches_that_make_no_sense(checkpoint: Path, folder: Path) -> None:
     query = [folder / "5.fits"]
     with pytest.raises(ConfigError, match="nothing to search"):
         similar(query, checkpoint=checkpoint)
+    for wrong in ({"batch_size": 0}, {"most": -1}):
+        with pytest.raises(ConfigError, match="batch_size above 0"):
+            similar(query, [folder], checkpoint=checkpoint, **wrong)  # type: ignore[arg-type]
     with pytest.raises(ImageError, match="not one can be read"):
         similar([folder / "broken.fits"], [folder], checkpoint=checkpoint)
     with pytest.raises(ConfigError, match="resnet18"):

@@ -45,7 +45,8 @@ def next_labels(
     """Choose the images to label next.
 
     Arguments:
-        scores: CSV tables that ``mlensing predict`` wrote.
+        scores: CSV tables that ``mlensing predict`` wrote; at the prevalence of these images (``--prevalence 0.001``,
+            say), or what counts as uncertain is too unlikely to be a lens.
         budget: how many images.
         labelled: CSVs of images that have a label already, which are left out: indices (``filepath``), or earlier
             results of this with their column ``label`` filled in (``file``). Rows without a label do not count.

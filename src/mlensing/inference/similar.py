@@ -72,17 +72,20 @@ def similar(
         pixel_scale: of files that state none [arcsec/px].
         views: 8 averages over flips and quarter turns, at eight times the cost.
         batch_size: images a step.
-        most: nearest images that the picture shows.
+        most: nearest images that the picture shows; the table has all.
         device: ``auto`` takes a GPU when there is one.
 
     Returns:
         the table, with the columns ``COLUMNS``, nearest first; images that cannot be read last, with rank 0.
 
     Raises:
-        ConfigError: nothing to search, a member that is not there, or embeddings of other images.
+        ConfigError: nothing to search, a member that is not there, embeddings of other images, an impossible number.
         ContractError: embeddings of another checkpoint; a checkpoint that cannot be used, or not for these images.
         CatalogError, ImageError, SurveyError: an input that is wrong as a whole, not one readable query.
     """
+    if batch_size < 1 or most < 0:
+        problem = f"expected batch_size above 0 and most of 0 or more, got {batch_size} and {most}"
+        raise ConfigError("options", problem, "Take 64 and 100.")
     ensemble = only_member(Ensemble.load(checkpoint, device, tasks=TASKS), member)
     known = [q for q in gather(queries, survey=survey, pixel_scale=pixel_scale) if not q.label < LENS]
     items = gather(inputs, survey=survey, pixel_scale=pixel_scale) if inputs else None
