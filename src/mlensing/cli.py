@@ -15,7 +15,7 @@ from typing import Any
 
 import mlensing
 from mlensing.errors import MLensingError
-from mlensing.verbs import data, field, files, modelling, scoring, training
+from mlensing.verbs import data, field, files, modelling, scoring, search, training
 from mlensing.verbs.examples import EXAMPLES
 from mlensing.verbs.options import PROGRAM, Options, signature_parser
 
@@ -33,6 +33,8 @@ VERBS: dict[str, Callable[[Options], None]] = {
     "eval_paper": scoring.eval_paper_verb,
     "ensemble": scoring.ensemble_verb,
     "predict": scoring.predict_verb,
+    "similar": search.similar_verb,
+    "next": search.next_verb,
     "map": field.map_verb,
     "model": modelling.model_verb,
     "export": files.export_verb,
@@ -56,6 +58,8 @@ PARSERS: dict[str, Callable[[], Any]] = {
     "eval_paper": scoring.eval_paper_parser,
     "ensemble": scoring.ensemble_parser,
     "predict": scoring.predict_parser,
+    "similar": search.similar_parser,
+    "next": search.next_parser,
     "map": field.map_parser,
     "model": modelling.model_parser,
     "export": files.export_parser,

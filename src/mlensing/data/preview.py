@@ -1,4 +1,4 @@
-"""Pictures to look at: one cutout as RGB, and a mosaic of an index with lenses above and everything else below."""
+"""Pictures to look at: one cutout as RGB, and mosaics, such as of an index with lenses above, everything else below."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from mlensing.catalog import Catalog
@@ -26,6 +26,7 @@ BEND, WHITE = 4.0, 0.997
 """Where the arcsinh of a linear image bends [sky noise], and the quantile of its brightness that becomes white."""
 
 GAP = 2  # pixels between the tiles of a mosaic
+CAPTION = 14  # pixels of a line of words below a tile
 
 
 def picture(image: Tensor, *, composite: bool) -> Picture:
@@ -68,11 +69,25 @@ def write_preview(index: str | Path, path: str | Path, *, size: int = 64, column
     catalog = Catalog.read(index)
     lens = catalog.labels >= 0.5
     halves = [np.flatnonzero(part)[: columns * rows] for part in (lens, ~lens)]
-    tiles = [_mosaic([_tile(catalog, int(row), size) for row in half], size, columns) for half in halves if len(half)]
+    write_stacked(path, *([_tile(catalog, int(row), size) for row in half] for half in halves), columns=columns)
+
+
+def write_stacked(path: str | Path, above: Sequence[Picture], below: Sequence[Picture], *, columns: int) -> None:
+    """Write a PNG of pictures in rows, a white line, and further pictures; all [y, x, 3] of one size."""
+    tiles = [_mosaic(half, columns) for half in (above, below) if len(half)]
     line = np.full((2 * GAP, tiles[0].shape[1], 3), 255, np.uint8)
     content = np.concatenate([tiles[0], line, tiles[1]] if len(tiles) == 2 else tiles)
     with replacing(path) as beside:
         Image.fromarray(content).save(beside)
+
+
+def captioned(shown: Picture, words: str, *, least: int) -> Picture:
+    """A picture [y, x, 3] with words below it, magnified by a whole number to ``least`` pixels a side or more."""
+    times = max(1, -(-least // min(shown.shape[:2])))
+    large = shown.repeat(times, 0).repeat(times, 1)
+    strip = Image.new("RGB", (large.shape[1], CAPTION))
+    ImageDraw.Draw(strip).text((2, 1), words, fill=(255, 255, 255), font=ImageFont.load_default())
+    return np.concatenate([large, np.asarray(strip)])
 
 
 def _tile(catalog: Catalog, row: int, size: int) -> Picture:
@@ -84,10 +99,11 @@ def _tile(catalog: Catalog, row: int, size: int) -> Picture:
     return picture(torch.from_numpy(cutout.image), composite=cutout.representation == "composite")
 
 
-def _mosaic(tiles: list[Picture], size: int, columns: int) -> Picture:
+def _mosaic(tiles: Sequence[Picture], columns: int) -> Picture:
     rows = -(-len(tiles) // columns)
-    canvas = np.zeros((rows * (size + GAP), columns * (size + GAP), 3), np.uint8)
+    height, width = (pixels + GAP for pixels in tiles[0].shape[:2])
+    canvas = np.zeros((rows * height, columns * width, 3), np.uint8)
     for i, tile in enumerate(tiles):
-        y, x = (i // columns) * (size + GAP), (i % columns) * (size + GAP)
-        canvas[y : y + size, x : x + size] = tile
+        y, x = (i // columns) * height, (i % columns) * width
+        canvas[y : y + height - GAP, x : x + width - GAP] = tile
     return canvas

@@ -25,7 +25,7 @@ from mlensing.errors import ConfigError, ContractError
 from mlensing.evaluation.fusion import fuse, members_log_odds
 from mlensing.inference.backend import Backend, network_of
 from mlensing.inference.member import Dropout, Member, MemberScores, Views
-from mlensing.models.checkpoint import Checkpoint, read_checkpoint, write_safetensors
+from mlensing.models.checkpoint import TASKS, Checkpoint, read_checkpoint, write_safetensors
 from mlensing.provenance import write_json
 
 RELEASED = Path(mlensing.__file__).parent / "released"
@@ -98,8 +98,11 @@ class Ensemble:
         path: str | Path | Sequence[str | Path] = RELEASED,
         device: str = "auto",
         backend: Backend = "torch",
+        tasks: Sequence[str] = TASKS,
     ) -> Ensemble:
         """The ensemble of a folder, of one checkpoint or of several; ``backend`` says what runs its networks.
+
+        ``tasks`` are those that its networks may be for: those of lens finders, if nothing is said.
 
         Raises:
             ContractError: files that are damaged, foreign, or do not fit together.
@@ -107,11 +110,11 @@ class Ensemble:
         """
         if isinstance(path, str | Path) and Path(path).is_dir():
             said, files = _read_folder(Path(path)), members_of(path)
-            members = [_member(key, read_checkpoint(file), device, backend) for key, file in files.items()]
+            members = [_member(key, read_checkpoint(file, tasks=tasks), device, backend) for key, file in files.items()]
             return cls(members, said.fusion, said.selection)
         if not isinstance(path, str | Path) and len(path) == 1:
-            return cls.load(path[0], device, backend)
-        found = [read_checkpoint(file) for file in ([path] if isinstance(path, str | Path) else path)]
+            return cls.load(path[0], device, backend, tasks)
+        found = [read_checkpoint(file, tasks=tasks) for file in ([path] if isinstance(path, str | Path) else path)]
         pairs = zip(keys_of(found), found, strict=True)
         return cls([_member(key, checkpoint, device, backend) for key, checkpoint in pairs])
 

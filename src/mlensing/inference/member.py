@@ -87,7 +87,7 @@ class Member:
         is the mean logit, at eight times the cost. ``maps`` [B, 2], the spacing dx, dy [arcsec/px], asks for
         ``physics`` too, of a member with a map head.
         """
-        pixels = self.normaliser(image.to(self.device), composite.to(self.device))
+        pixels = self._pixels(image, composite)
         net, turned = classifier(self.net), islice(dihedral(pixels), views)
         physics = pixels.new_full((len(pixels),), torch.nan)
         if maps is None or not self.has_maps:
@@ -107,6 +107,19 @@ class Member:
             unlike = self.domain.distance(statistics, composite.to(self.device))
         return MemberScores(logit - self.contract.logit_shift, variance, features, unlike, statistics, physics)
 
+    @torch.inference_mode()
+    def features(self, image: Tensor, composite: Tensor, *, views: Views = 1) -> Tensor:
+        """What the network sees in raw pixels [B, C, S, S] before its head: [B, F], those that ``score`` gives.
+
+        It asks for no head, so networks that were trained without labels have them too.
+        """
+        turned = islice(dihedral(self._pixels(image, composite)), views)
+        return torch.stack([classifier(self.net).features(_channels_last(view)) for view in turned]).mean(dim=0)
+
+    def _pixels(self, image: Tensor, composite: Tensor) -> Tensor:
+        """Raw pixels as the network takes them, on its device."""
+        return self.normaliser(image.to(self.device), composite.to(self.device))  # type: ignore[no-any-return]
+
     @property
     def has_maps(self) -> bool:
         """Whether it predicts kappa and psi; a network that onnxruntime runs does not."""
@@ -120,7 +133,7 @@ class Member:
             image, composite: as ``score``.
             spacing: [B, 2] dx, dy [arcsec/px]; where it is NaN psi is in square pixels.
         """
-        return self._mapped(self.normaliser(image.to(self.device), composite.to(self.device)), spacing)[0]
+        return self._mapped(self._pixels(image, composite), spacing)[0]
 
     def _mapped(self, pixels: Tensor, spacing: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         dx, dy = _spacing(spacing, self.device)

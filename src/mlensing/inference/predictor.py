@@ -8,35 +8,29 @@ alone, of what each says by itself. ``unlike`` is the image's distance from thos
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
-from mlensing.contract import ModelContract
-from mlensing.data.gather import Item, gather, read_item
-from mlensing.errors import ConfigError, ContractError, MLensingError
+from mlensing.data.gather import Item, gather
+from mlensing.errors import ConfigError
 from mlensing.evaluation.calibration import shift_prevalence, sigmoid
 from mlensing.evaluation.curves import LENS
 from mlensing.evaluation.fusion import consistency
 from mlensing.inference.backend import Backend
 from mlensing.inference.ensemble import RELEASED, Ensemble, EnsembleScores
-from mlensing.inference.inputs import Pixels, fit_to, stacked_pixels
+from mlensing.inference.inputs import Pixels, read_batches, require_fitting, stacked_pixels, status_of
 from mlensing.inference.lenses import lens_columns, mappers
 from mlensing.inference.member import Dropout, Views
 from mlensing.inference.order import MOST, nearer_order
 
 COLUMNS = ("file", "probability", "logit", "uncertainty", "disagreement", "unlike", "flag", "status")
 UNLIKE = "unlike the training data"
-READERS = 4
-"""Threads that read ahead of the network: reading waits for disks, the network for nothing else."""
 
 
 class Predictor:
@@ -117,7 +111,7 @@ class Predictor:
         if maps:
             more["consistency"] = consistency(scores.physics, self.ensemble.fusion.temperature)
             accepted = np.flatnonzero(table["probability"].to_numpy() >= accept)
-            again = self._batches([items[row] for row in accepted], batch_size, resample)
+            again = read_batches([items[row] for row in accepted], self.contract, batch_size, resample)
             more |= lens_columns(mappers(self.ensemble.members), again, accepted, len(items))
         for name, column in more.items():
             table.insert(len(table.columns) - 1, name, column)
@@ -156,15 +150,13 @@ class Predictor:
         columns: list[EnsembleScores] = []
         failures: list[Exception | None] = []
         first: list[Pixels] = []
-        for batch in self._batches(items, batch_size, resample):
+        for batch in read_batches(items, self.contract, batch_size, resample):
             good = [b for b in batch if isinstance(b, Pixels)]
             options: dict[str, Any] = {"views": views, "dropout": dropout, "maps": maps}
             columns += [self.score_pixels(*stacked_pixels(good), **options)] if good else []
             first += good[: MOST - len(first)]
             failures += [None if isinstance(b, Pixels) else b for b in batch]
-        misfits = [failure for failure in failures if isinstance(failure, ContractError)]
-        if misfits and len(misfits) == len(items):
-            raise misfits[0]  # nothing can be scored, so the mistake is in the call
+        require_fitting(failures)
         self.doubt_order(first)
         scores = _spread(columns, [failure is None for failure in failures], len(self.ensemble.members))
         return self._table([item.file for item in items], scores, failures, prevalence), scores
@@ -199,7 +191,7 @@ class Predictor:
             "disagreement": self.ensemble.log_odds(scores).std(0),
             "unlike": (unlike := scores.unlike.mean(0)),
             "flag": np.where(unlike > 1, UNLIKE, ""),
-            "status": [_status(failure) for failure in failures],
+            "status": [status_of(failure) for failure in failures],
         }
         return pd.DataFrame(content, columns=list(COLUMNS))
 
@@ -210,35 +202,6 @@ class Predictor:
     def shifted(self, odds: NDArray[np.float64], prevalence: float | None) -> NDArray[np.float64]:
         """Log-odds at another prevalence than that of the training; None keeps that."""
         return odds if prevalence is None else shift_prevalence(odds, self.contract.prevalence, prevalence)
-
-    def _batches(self, items: Sequence[Item], size: int, resample: bool) -> Iterator[list[Pixels | Exception]]:
-        """Batches of what was read or why not, read one batch ahead of the network."""
-        chunks = [items[start : start + size] for start in range(0, len(items), size)]
-        with ThreadPoolExecutor(READERS) as pool:
-
-            def submit(chunk: Sequence[Item]) -> list[Future[Pixels | Exception]]:
-                return [pool.submit(_load, item, self.contract, resample) for item in chunk]
-
-            ahead = submit(chunks[0]) if chunks else []
-            console = Console(stderr=True)
-            bar = track(range(len(chunks)), "scoring", console=console, transient=True, disable=len(chunks) < 2)
-            for i in bar:
-                now, ahead = ahead, submit(chunks[i + 1]) if i + 1 < len(chunks) else []
-                yield [future.result() for future in now]
-
-
-def _load(item: Item, contract: ModelContract, resample: bool) -> Pixels | Exception:
-    """The pixels of an item, or why there are none."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a header's oddities; what matters ends in the status
-            return fit_to(read_item(item), contract, where=item.file, resample=resample)
-    except (MLensingError, OSError, ValueError) as error:
-        return error
-
-
-def _status(failure: Exception | None) -> str:
-    return "ok" if failure is None else " ".join(str(failure).split())
 
 
 def _spread(found: Sequence[EnsembleScores], good: Sequence[bool], members: int) -> EnsembleScores:

@@ -48,6 +48,15 @@ EXAMPLES: dict[str, list[str]] = {
         "index.csv --checkpoint best.ckpt --maps --accept 0.9 --output lenses.csv",
         "a.fits b.png index.csv --survey cfhtls --prevalence 0.001 --output scores.parquet",
     ],
+    "similar": [
+        "lens_a.fits lens_b.fits --in my_images/ --survey des --output similar.csv",
+        "known_lenses/ --in my_images/ --checkpoint best.ckpt --embeddings my_images.safetensors",
+        "another_lens.fits --checkpoint best.ckpt --embeddings my_images.safetensors",
+    ],
+    "next": [
+        "--scores scores.csv --budget 100 --output next.csv",
+        "--scores scores.csv --budget 100 --labelled next.csv --embeddings my_images.safetensors --output next2.csv",
+    ],
     "map": [
         "field.fits --survey kids --output maps.fits",
         "field_g.fits field_r.fits field_i.fits --survey cfhtls --prevalence 1e-4 --output maps.fits",
