@@ -27,7 +27,7 @@ from mlensing.inference.member import Views
 from mlensing.models.safe import digest, read_tensors
 from mlensing.provenance import fingerprint, replacing
 
-TASKS = ("classification", "maps")
+TASKS = ("classification", "maps", "features")
 """Of the checkpoints whose features can be searched."""
 FEWEST = 16
 """Readable images below which features are not centred: the mean of a few says where these few are, no more."""
