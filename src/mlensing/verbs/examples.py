@@ -44,6 +44,10 @@ EXAMPLES: dict[str, list[str]] = {
         "index.csv --checkpoint best.ckpt --maps --accept 0.9 --output lenses.csv",
         "a.fits b.png index.csv --survey cfhtls --prevalence 0.001 --output scores.parquet",
     ],
+    "census": [
+        "scores.csv --labels known_lenses.csv --area 15",
+        "scores.csv --labels index.csv --area 15 --propensity theta_E arc_signal magnitude --output census.json",
+    ],
     "map": [
         "field.fits --survey kids --output maps.fits",
         "field_g.fits field_r.fits field_i.fits --survey cfhtls --prevalence 1e-4 --output maps.fits",
