@@ -12,6 +12,7 @@ EXAMPLES: dict[str, list[str]] = {
     "train": [
         "--config configs/baseline.yaml --data_dir data/processed",
         "--data_dir data/processed --resume lightning_logs/version_0/checkpoints/last.ckpt",
+        "--data_dir data/processed --loss '{nnpu: 1.0}' --prior 0.001 --monitor val_auroc",
     ],
     "train_live": [
         "--mixture configs/release_sky.yaml --draws 40000",
