@@ -131,6 +131,34 @@ class Catalog:
         return len(self.table)
 
 
+def read_scores(path: str | Path) -> pd.DataFrame:
+    """The table that ``predict`` wrote, CSV or Parquet, with ``file`` as text and ``logit`` as numbers, NaN for none.
+
+    Raises:
+        CatalogError: no such table, or one without the columns ``file`` and ``logit``.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "scores.csv"
+        >>> _ = path.write_text("file,logit\\na.fits,-1\\nc.fits,\\n")
+        >>> read_scores(path)["logit"].tolist()
+        [-1.0, nan]
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CatalogError(path, "no such file", "Give the table that predict wrote.")
+    try:
+        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
+    except (ValueError, OSError) as error:
+        problem = f"not a table ({str(error).splitlines()[0].rstrip('.')})"
+        raise CatalogError(path, problem, "Give the .csv or .parquet that predict wrote.") from error
+    missing = {"file", "logit"} - set(table.columns)
+    if missing:
+        raise CatalogError(path, f"no column {', '.join(sorted(missing))}", "Give a table that predict wrote.")
+    numbers = pd.to_numeric(table["logit"], errors="coerce").astype("float64")
+    return table.assign(file=table["file"].astype(str), logit=numbers)
+
+
 def _read_csv(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise CatalogError(path, "no such index", "Give the path of an index CSV; `mlensing prepare` writes one.")

@@ -2,7 +2,7 @@
 
 A batch is a dict: ``image`` [B, C, S, S] raw (not stretched, not augmented), ``label`` [B], ``composite`` [B] bool,
 ``dx``, ``dy`` [B] arcsec/px, and, if asked for, the maps ``kappa``, ``psi`` [B, S, S], ``alpha`` [B, 2, S, S], NaN
-where there is none. Rows without a label are left out, and counted aloud.
+where there is none. Rows without a label are left out, and counted aloud, but for a training that asks for them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mlensing.catalog import Catalog
 from mlensing.contract import CHANNELS, ModelContract
 from mlensing.data.cache import Cache, CacheSettings
 from mlensing.data.normalise import KINDS, measure_statistics
-from mlensing.data.order import InOrder, Shuffled, even_batch_size
+from mlensing.data.order import InOrder, Shuffled, WithRare, even_batch_size
 from mlensing.errors import CatalogError, ConfigError
 from mlensing.provenance import fingerprint
 
@@ -120,11 +120,13 @@ class LensDataModule(LightningDataModule):
         num_workers: reading processes; none are needed, as the cache is fast.
         seed: of the order of training images.
         cache_dir: where to keep the caches; beside each index without it.
+        keep_unlabelled: keep rows without a label (NaN); every batch of the training then has a quarter of lenses.
         maps: read the maps too, those named KAPPA being kappa (``dimensionless``) or surface density (``physical``).
 
     Raises:
         ConfigError: a split that is not there.
-        CatalogError: maps are wanted, and no lens of the training split has any.
+        CatalogError: maps are wanted, and no lens of the training split has any; or unlabelled rows, and there are
+            none, or no labelled lens.
     """
 
     def __init__(
@@ -141,13 +143,14 @@ class LensDataModule(LightningDataModule):
         seed: int = 42,
         cache_dir: str | Path | None = None,
         maps: Literal["dimensionless", "physical"] | None = None,
+        keep_unlabelled: bool = False,
     ) -> None:
         super().__init__()
         self.data_dir, self.input_size, self.margin = Path(data_dir), input_size, margin
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.settings = CacheSettings(tuple(bands), input_size + 2 * margin, survey, scale_range, maps)
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
-        self.splits: dict[str, CachedSplit] = {}
+        self.keep_unlabelled, self.splits = keep_unlabelled, dict[str, CachedSplit]()
 
     def index_of(self, split: str) -> Path:
         """Path of a split's index; ``data_dir`` itself may be the test split."""
@@ -165,8 +168,12 @@ class LensDataModule(LightningDataModule):
             size = None if name == "train" else self.input_size
             cache_dir = None if self.cache_dir is None else self.cache_dir / name
             path = self.index_of(name)
-            self.splits[name] = CachedSplit(path, self.settings, size=size, cache_dir=cache_dir)
-            _tell_unlabelled(path, self.splits[name].unlabelled)
+            more: dict[str, Any] = {"cache_dir": cache_dir, "keep_unlabelled": self.keep_unlabelled}
+            self.splits[name] = CachedSplit(path, self.settings, size=size, **more)
+            if not self.keep_unlabelled:
+                _tell_unlabelled(path, self.splits[name].unlabelled)
+            elif name != "test":
+                _require_both(self.splits[name], path)
             if self.settings.maps and name == "train":
                 _require_maps(self.splits[name], path)
         return self.splits[name]
@@ -186,6 +193,12 @@ class LensDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches, the same order for the same seed; a short last batch would upset batch norm."""
         split = self.split("train")
+        if self.keep_unlabelled:
+            lens = split.labels >= 0.5
+            batches: dict[str, Any] = {"batch_size": self.batch_size, "seed": self.seed, **self._process}
+            return self._loader(
+                split, WithRare(np.flatnonzero(lens), np.flatnonzero(~lens), **batches), self.batch_size
+            )
         order = Shuffled(len(split), seed=self.seed, **self._process)
         return self._loader(split, order, self.batch_size, drop_last=len(order) > self.batch_size)
 
@@ -239,7 +252,7 @@ class LensDataModule(LightningDataModule):
         return {
             "rows": {name: len(split) for name, split in self.splits.items()},
             "unlabelled": {name: split.unlabelled for name, split in self.splits.items()},
-            "prevalence": float(train.labels.mean(dtype=np.float64)),
+            "prevalence": float(np.nanmean(train.labels, dtype=np.float64)),
             "bands": self.bands,
             "pixel_scale": (round(float(scales.min()), 6), round(float(scales.max()), 6)),
             "representations": [kind for i, kind in enumerate(KINDS) if (composite == bool(i)).any()],
@@ -247,13 +260,13 @@ class LensDataModule(LightningDataModule):
         }
 
     def contract_fields(self) -> dict[str, Any]:
-        """What the data say in a ``ModelContract``: all but the network.
+        """What the data say in a ``ModelContract``: all but the network; with unlabelled rows no ``prevalence``.
 
         Raises:
             CatalogError: training data of one class only.
         """
         summary = self.summary()
-        if not 0.0 < summary["prevalence"] < 1.0:
+        if not self.keep_unlabelled and not 0.0 < summary["prevalence"] < 1.0:
             problem = f"all {len(self.split('train'))} labels are {summary['prevalence']:g}"
             raise CatalogError(self.index_of("train"), problem, "Training needs lenses and non-lenses.")
         sample = self.statistics_sample()
@@ -261,7 +274,8 @@ class LensDataModule(LightningDataModule):
         return {
             "statistics": measure_statistics(sample["image"], sample["composite"], softening),
             "input_size": self.input_size,
-            **{key: summary[key] for key in ("bands", "pixel_scale", "prevalence", "training_hash")},
+            **{key: summary[key] for key in ("bands", "pixel_scale", "training_hash")},
+            **({} if self.keep_unlabelled else {"prevalence": summary["prevalence"]}),
         }
 
 
@@ -271,6 +285,13 @@ def _require_maps(split: CachedSplit, path: Path) -> None:
     if not np.isfinite(split.cache.maps[lenses, 0, middle, middle]).any():
         problem = "the loss needs maps, and no lens has the HDU KAPPA"
         raise CatalogError(path, problem, "Give simulated images with maps, or take the terms of maps out of the loss.")
+
+
+def _require_both(split: CachedSplit, path: Path) -> None:
+    for there, what in ((split.labels >= 0.5, "labelled lens"), (np.isnan(split.labels), "unlabelled image")):
+        if not there.any():
+            remedy = "Label lenses with 1 and leave all else empty, then divide it with `mlensing prepare`."
+            raise CatalogError(path, f"no {what} in it", remedy)
 
 
 @rank_zero_only

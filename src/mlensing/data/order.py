@@ -9,9 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler
 
 from mlensing.errors import ConfigError
+
+Rows = NDArray[np.int64]
+RARE = 0.25
+"""Share of the rare kind in every batch of ``WithRare``."""
 
 
 class Shuffled(DistributedSampler[Any]):
@@ -42,6 +48,52 @@ class Shuffled(DistributedSampler[Any]):
         rows = super().__iter__()
         self.epoch += 1  # of a plain loop; a trainer names the epoch by set_epoch
         return rows
+
+
+class WithRare(DistributedSampler[Any]):
+    """Training rows in an order in which a quarter of every batch is of a rare kind, all others once an epoch.
+
+    Rare rows come in turns, each as often as any other up to one; the few others that fill no batch are left out, other
+    ones in each epoch. Every process has its share of the others, and draws from all rare rows.
+
+    Arguments:
+        rare, common: numbers of the rows.
+        batch_size: of a process.
+        seed: of the order.
+        rank, world: which process, of how many.
+
+    Raises:
+        ConfigError: fewer common rows than processes.
+
+    Example:
+        >>> order = list(WithRare(np.array([7, 9]), np.arange(6), batch_size=4, seed=1))
+        >>> len(order), sorted(order[:4])[-1] in (7, 9), sorted(order[4:])[-1] in (7, 9), len({*order} & {*range(6)})
+        (8, True, True, 6)
+    """
+
+    def __init__(self, rare: Rows, common: Rows, *, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        self.others = Shuffled(len(common), seed=seed, rank=rank, world=world)
+        self.rare, self.common, self.each = rare, common, max(1, round(batch_size * RARE))
+        self.room = max(1, batch_size - self.each)
+        super().__init__(self.others, num_replicas=world, rank=rank, shuffle=True, seed=seed)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Any]:
+        self.others.set_epoch(self.epoch)
+        rng = np.random.default_rng([self.seed, self.epoch, self.rank])
+        self.epoch += 1  # of a plain loop; a trainer names the epoch by set_epoch
+        others, batches = self.common[list(self.others)], self._batches
+        turns = [rng.permutation(self.rare) for _ in range(-(-batches * self.each // len(self.rare)))]
+        drawn = np.concatenate(turns)
+        for k in range(batches):
+            yield from drawn[k * self.each : (k + 1) * self.each].tolist()
+            yield from others[k * self.room : (k + 1) * self.room].tolist()
+
+    def __len__(self) -> int:
+        return self._batches * self.each + min(self._batches * self.room, len(self.others))
+
+    @property
+    def _batches(self) -> int:
+        return max(1, len(self.others) // self.room)
 
 
 class InOrder(DistributedSampler[Any]):

@@ -75,12 +75,18 @@ def intervals(
     ]
     columns = np.asarray(table, float).reshape(-1, len(metrics)).T
     return {
-        name: Interval(metric(labels, scores), *_percentiles(column, level))
+        name: Interval(metric(labels, scores), *percentiles(column, level))
         for (name, metric), column in zip(metrics.items(), columns, strict=True)
     }
 
 
-def _percentiles(values: Array, level: float) -> tuple[float, float]:
+def percentiles(values: Array, level: float) -> tuple[float, float]:
+    """Bounds between which a share ``level`` of the finite values lies; NaN where there is none.
+
+    Example:
+        >>> percentiles(np.arange(101.0), 0.9)
+        (5.0, 95.0)
+    """
     known = values[np.isfinite(values)]  # a resample may lack a figure, such as the precision of nothing
     if not known.size:
         return float("nan"), float("nan")

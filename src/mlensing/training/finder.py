@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
-from torchmetrics import MeanMetric
+from torchmetrics import CatMetric, MeanMetric
 from torchmetrics.classification import BinaryAUROC
 
 from mlensing.contract import ModelContract
 from mlensing.data.augment import augment
 from mlensing.data.normalise import Normaliser
+from mlensing.evaluation.positive_unlabelled import unlabelled_auc
 from mlensing.models.checkpoint import read_checkpoint
 from mlensing.models.maps import predict_maps
 from mlensing.training.learner import Learner
@@ -40,6 +41,7 @@ class Finder(Learner):
         weight_decay: on weights only; norms and biases are not decayed.
         warmup: share of the steps of the linear warm-up before the cosine.
         loss: weights of the terms of ``losses.LOSSES``.
+        prior: share of lenses among unlabelled images; with it validation needs no non-lenses.
         composites: share of the linear rows that become 8-bit colour, drawn anew in every step.
         compose: makes them; needed when ``composites`` is above 0.
         shift_px, rotate_deg: ranges of the augmentation [px, degrees].
@@ -60,6 +62,7 @@ class Finder(Learner):
         weight_decay: float = 1e-4,
         warmup: float = 0.1,
         loss: Mapping[str, float] | None = None,
+        prior: float | None = None,
         composites: float = 0.0,
         compose: Compose | None = None,
         shift_px: int = 4,
@@ -72,10 +75,11 @@ class Finder(Learner):
         self.lr, self.weight_decay, self.warmup = lr, weight_decay, warmup
         self.composites, self.compose = composites, compose
         self.shift_px, self.rotate_deg = shift_px, rotate_deg
-        self.loss = total_loss(loss or {"bce": 1.0})
+        self.loss, self.prior = total_loss(loss or {"bce": 1.0}), prior
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.normaliser = Normaliser(contract)
         self.auroc, self.val_loss = BinaryAUROC(), MeanMetric()
+        self.held_out = CatMetric(nan_strategy="disable")
 
     @classmethod
     def load(cls, path: str | Path) -> Finder:
@@ -123,14 +127,27 @@ class Finder(Learner):
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Loss and ROC area of the validation split."""
+        """Loss and ROC area of the validation split; with a prior, of all of it at its end."""
         output = self.output(*self.validation_images(batch, batch_idx), batch)
         logit = output["logit"]
+        if self.prior is not None:
+            self.held_out.update(torch.stack([logit.float(), batch["label"].float()], 1))
+            return
         known = ~torch.isnan(batch["label"])
         self.auroc.update(logit.float().sigmoid()[known], (batch["label"][known] >= 0.5).int())
         self.val_loss.update(self._loss(output, batch), len(logit))  # log(sync_dist=True) would round the row count
         self.log("val_loss", self.val_loss, on_epoch=True, batch_size=len(logit))
         self.log("val_auroc", self.auroc, on_epoch=True, batch_size=len(logit))
+
+    def on_validation_epoch_end(self) -> None:
+        """With a prior: loss and ``unlabelled_auc`` of the whole split; few batches of it have a labelled lens."""
+        if self.prior is None:
+            return
+        logit, label = self.held_out.compute().unbind(1)
+        self.held_out.reset()
+        self.log("val_loss", self._loss({"logit": logit}, {"label": label}))
+        auc = unlabelled_auc(label.cpu().numpy(), logit.cpu().numpy(), self.prior)
+        self.log("val_auroc", torch.tensor(auc, dtype=torch.float32))
 
     def validation_logit(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """Logit [B] without augmentation; the same rows become the same composites every time."""
@@ -141,8 +158,10 @@ class Finder(Learner):
         return self._composed(batch["image"], batch, self.generator("val", batch_idx, self.global_rank))
 
     def _loss(self, output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
-        ratio = torch.full((), self.contract.class_weight_ratio, device=output["logit"].device)
-        return self.loss(output, {**batch, "positive_weight": ratio})
+        told = {"positive_weight": self.contract.class_weight_ratio, "prior": self.prior}
+        device = output["logit"].device
+        scalars = {name: torch.full((), value, device=device) for name, value in told.items() if value is not None}
+        return self.loss(output, {**batch, **scalars})
 
     def _moved(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What augmentation shall move along; beyond the border of what is stored there is no truth."""

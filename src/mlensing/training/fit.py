@@ -11,6 +11,7 @@ from lightning.pytorch import seed_everything
 from mlensing.contract import CHANNELS, ModelContract
 from mlensing.data.module import LensDataModule
 from mlensing.errors import ConfigError
+from mlensing.evaluation.positive_unlabelled import unlabelled_share
 from mlensing.models import build
 from mlensing.models.warm_start import warm_start
 from mlensing.painted import load_hosts
@@ -23,7 +24,8 @@ from mlensing.training.describe import new_contract, require_composites, require
 from mlensing.training.finder import Finder
 from mlensing.training.labelled import Labelled
 from mlensing.training.live import live_data
-from mlensing.training.losses import task_of
+from mlensing.training.losses import MAP_TERMS, task_of
+from mlensing.training.positive_unlabelled import require_prior
 from mlensing.training.run import Monitor, checkpoint_to_resume, run
 
 MEASURED = 512
@@ -53,6 +55,7 @@ def fit(
     weight_decay: float = 1e-4,
     warmup: float = 0.1,
     loss: dict[str, float] | None = None,
+    prior: float | None = None,
     class_weight_ratio: float = 1.0,
     composites: float = 0.0,
     shift_px: int = 4,
@@ -88,7 +91,10 @@ def fit(
         warmup: share of the steps in which the learning rate rises.
         loss: weights of the terms of ``mlensing.training.losses.LOSSES``; None is ``{bce: 1.0}``. Terms of maps, as in
             ``{bce: 1.0, kappa: 1.0, poisson: 0.1}``, give the network a map head, which learns from the images' maps.
-        class_weight_ratio: w_pos / w_neg of the cross-entropy.
+            ``{nnpu: 1.0}`` learns from labelled lenses and unlabelled images, and needs no non-lenses.
+        prior: with ``nnpu``, the share of lenses among the unlabelled images, which are then kept; ``census`` estimates
+            it. val_auroc is then (AUC of labelled against others - prior / 2) / (1 - prior).
+        class_weight_ratio: w_pos / w_neg of the cross-entropy; with ``nnpu``, beyond that by which both weigh alike.
         composites: share of linear images that are turned into 8-bit colour composites, 0 to 1, in the style of
             ``survey`` or of any preset; their flux must be at AB zero point 30, as the simulator writes it.
         shift_px: largest shift of the centre in augmentation [px].
@@ -119,10 +125,12 @@ def fit(
     settings["resume"] = resume = checkpoint_to_resume(resume, log_dir)
     require_positive(batch_size=batch_size, max_epochs=max_epochs)
     seed_everything(seed, verbose=False)
+    require_prior(loss, prior, MAP_TERMS)
     task = task_of(loss)
     data = LensDataModule(
         data_dir, bands=bands or CHANNELS, input_size=input_size, batch_size=batch_size, margin=shift_px,
         survey=survey, num_workers=num_workers, seed=seed, maps=sigma_crit if task == "maps" else None,
+        keep_unlabelled=prior is not None,
     )  # fmt: skip
     require_composites(composites, data.bands)
     data.prepare_data()
@@ -131,8 +139,11 @@ def fit(
     measured = statistics(data.statistics_sample(), composites=composites, compose=compose, seed=seed)
     fields = {**data.contract_fields(), "statistics": measured, "class_weight_ratio": class_weight_ratio}
     fields |= {"task": task, "sigma_crit": sigma_crit}
+    if prior is not None:
+        fields["class_weight_ratio"] = class_weight_ratio * (1 - prior) / prior
+        fields["prevalence"] = unlabelled_share(data.split("train").labels, prior)
     contract = new_contract(resume, name=model, options=model_options or {}, **fields)
-    finder = _finder(contract, init, settings, compose=compose)
+    finder = _finder(contract, init, settings, compose=compose, prior=prior)
     return run(finder, data, command="train", max_epochs=max_epochs, **_trainer(settings))
 
 
@@ -214,6 +225,7 @@ def fit_live(
     if draws < 1:
         raise ConfigError("draws", f"expected at least 1, got {draws}", "Take 40000 or more to learn something.")
     seed_everything(seed, verbose=False)
+    require_prior(loss, None, MAP_TERMS)
     sky = Mixture.load(mixture)
     painted = load_hosts(sky, hosts=hosts, survey=survey, pixel_scale=pixel_scale, psf_fwhm=psf_fwhm, stretch=stretch)
     real = RealSky.load(sources, psfs, psf_scale, painted)

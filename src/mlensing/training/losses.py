@@ -1,7 +1,8 @@
 """Losses: functions ``(output, batch) -> scalar``, summed with the weights a configuration gives them.
 
 ``output`` maps names to what the network says (``logit`` [B]; with a map head ``kappa``, ``kappa_log_variance``,
-``psi`` [B, H, W]); ``batch`` holds what the sample dict holds, and ``positive_weight``, the class-weight ratio.
+``psi`` [B, H, W]); ``batch`` holds what the sample dict holds, ``positive_weight``, the class-weight ratio, and for
+``nnpu`` the ``prior``.
 YAML: ``loss: {bce: 1.0, poisson: 0.1, kappa: 1.0}``, which is classification + lambda physics.
 
 The terms of maps count lenses whose true kappa is there (finite), pixel by pixel, without the border and without what a
@@ -23,11 +24,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from mlensing.errors import ConfigError
 from mlensing.models.maps import BORDER, CORE
 from mlensing.physics import gradient, interior_mask, poisson_residual, without_plane
+from mlensing.training.positive_unlabelled import LENS, nnpu
 
 BETA = 0.5
 """Power of the variance that weights the Gaussian likelihood of kappa."""
-LENS = 0.5
-"""Labels from here on are of lenses."""
 
 Loss = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Tensor]
 
@@ -191,6 +191,7 @@ def with_teacher(batch: Mapping[str, Tensor], output: Mapping[str, Tensor]) -> d
 
 LOSSES: dict[str, Loss] = {
     "bce": weighted_bce,
+    "nnpu": nnpu,
     "poisson": poisson,
     "kappa": kappa_nll,
     "psi": psi_error,
@@ -211,7 +212,7 @@ def task_of(terms: Mapping[str, float] | None) -> Literal["classification", "map
     return "maps" if set(terms or ()) & set(MAP_TERMS) else "classification"
 
 
-def total_loss(terms: Mapping[str, float], *, known: Collection[str] = ("bce", *MAP_TERMS)) -> Loss:
+def total_loss(terms: Mapping[str, float], *, known: Collection[str] = ("bce", "nnpu", *MAP_TERMS)) -> Loss:
     """One loss from named, weighted ones.
 
     Arguments:

@@ -25,6 +25,7 @@ from mlensing.data.statistics import image_statistics
 from mlensing.errors import ConfigError
 from mlensing.evaluation.calibration import remove_class_weight_shift
 from mlensing.evaluation.calibrators import fit_calibration
+from mlensing.evaluation.positive_unlabelled import fit_unlabelled
 from mlensing.models.checkpoint import read_checkpoint
 from mlensing.models.domain import Domain
 from mlensing.provenance import provenance, write_json
@@ -73,7 +74,7 @@ def run(
     )  # fmt: skip
     data.trainer = None  # from here on a loader has every row, not a process' share
     if loop.is_global_zero:
-        calibrate(path, data, loop.strategy.root_device)
+        calibrate(path, data, loop.strategy.root_device, prior=finder.prior)
         learn_domain(path, data, loop.strategy.root_device)
         if finder.contract.task == "maps":
             learn_map_quality(path, data, loop.strategy.root_device)
@@ -175,27 +176,36 @@ def _make(folder: Path) -> None:
 
 
 def calibrate(
-    path: Path, data: LightningDataModule, device: torch.device | str = "cpu", *, kind: str = "temperature"
-) -> Calibration:
+    path: Path, data: LightningDataModule, device: torch.device | str = "cpu", *, kind: str = "temperature",
+    prior: float | None = None,
+) -> Calibration:  # fmt: skip
     """Fit a calibration on the validation split and store it in the checkpoint's contract.
 
     Probabilities are then ``sigmoid(c(logit - log r))``, r being the class-weight ratio of the loss and c the map.
+
+    Arguments:
+        path: the checkpoint.
+        data: with the validation split.
+        device: of the network.
+        kind: of the calibration, where there are labels of both classes.
+        prior: share of lenses among unlabelled images; with it the calibration is ``fit_unlabelled``.
     """
     checkpoint = read_checkpoint(path)
     ratio = checkpoint.contract.class_weight_ratio
-    labels, logits = scores(path, data, device)
-    found = fit_calibration(kind, remove_class_weight_shift(logits, ratio), labels)
+    labels, logits = scores(path, data, device, unlabelled=prior is not None)
+    logits = remove_class_weight_shift(logits, ratio)
+    found = fit_calibration(kind, logits, labels) if prior is None else fit_unlabelled(logits, labels, prior)
     checkpoint.with_contract(checkpoint.contract.model_copy(update={"calibration": found}))
     return found
 
 
 @torch.no_grad()
 def scores(
-    path: Path, data: LightningDataModule, device: torch.device | str = "cpu"
+    path: Path, data: LightningDataModule, device: torch.device | str = "cpu", *, unlabelled: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Labels [N] of the validation split, and logits [N] as trained; rows without a label are left out."""
+    """Labels [N] of the validation split, and logits [N] as trained; ``unlabelled``: also of rows without a label."""
     finder = Finder.load(path).to(device)
-    pairs = [_known(finder, batch, i) for i, batch in enumerate(data.val_dataloader())]
+    pairs = [_said(finder, batch, i, unlabelled) for i, batch in enumerate(data.val_dataloader())]
     labels, logits = (torch.cat(column).double().cpu().numpy() for column in zip(*pairs, strict=True))
     return labels, logits
 
@@ -211,10 +221,10 @@ def learn_domain(path: Path, data: LightningDataModule, device: torch.device | s
     checkpoint.with_contract(checkpoint.contract)
 
 
-def _known(finder: Finder, batch: Mapping[str, Tensor], index: int) -> tuple[Tensor, Tensor]:
+def _said(finder: Finder, batch: Mapping[str, Tensor], index: int, unlabelled: bool) -> tuple[Tensor, Tensor]:
     batch = {key: value.to(finder.device) for key, value in batch.items()}
-    known = ~torch.isnan(batch["label"])
-    return batch["label"][known], finder.validation_logit(batch, index)[known]
+    kept = ~torch.isnan(batch["label"]) | unlabelled
+    return batch["label"][kept], finder.validation_logit(batch, index)[kept]
 
 
 def _checkpointing(folder: Path, monitor: str) -> list[ModelCheckpoint]:

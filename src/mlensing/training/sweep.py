@@ -94,6 +94,9 @@ def sweep(
         ConfigError: counts or ranges that are none, results of other settings in ``output_dir``, or no Ray.
         CatalogError, ImageError, ContractError: as ``fit``.
     """
+    if base.get("prior") is not None:
+        problem = "a sweep judges by lenses and non-lenses, and prior says that there are none of these"
+        raise ConfigError("prior", problem, "Sweep with bce, or train each setting.")
     require_positive(trials=trials, min_epochs=min_epochs, max_epochs=base["max_epochs"])
     if eta < 2 or points == 1 or points < 0:
         raise ConfigError("sweep", f"eta is {eta} and points is {points}", "Take eta 2 or more, points 0, 2 or more.")

@@ -16,6 +16,7 @@ EXAMPLES: dict[str, list[str]] = {
     "train": [
         "--config configs/baseline.yaml --data_dir data/processed",
         "--data_dir data/processed --resume lightning_logs/version_0/checkpoints/last.ckpt",
+        "--data_dir data/processed --loss '{nnpu: 1.0}' --prior 0.001 --monitor val_auroc",
     ],
     "train_live": [
         "--mixture configs/release_sky.yaml --draws 40000",
@@ -56,6 +57,10 @@ EXAMPLES: dict[str, list[str]] = {
     "next": [
         "--scores scores.csv --budget 100 --output next.csv",
         "--scores scores.csv --budget 100 --labelled next.csv --embeddings my_images.safetensors --output next2.csv",
+    ],
+    "census": [
+        "scores.csv --labels known_lenses.csv --area 15",
+        "scores.csv --labels index.csv --area 15 --propensity theta_E arc_signal magnitude --output census.json",
     ],
     "map": [
         "field.fits --survey kids --output maps.fits",

@@ -1,4 +1,4 @@
-"""What scores and measures: evaluate, eval_paper, ensemble, predict.
+"""What scores and measures: evaluate, eval_paper, ensemble, predict, census.
 
 Each verb takes its parsed options, imports what it needs, and prints what it wrote.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlensing.verbs.options import CHECKPOINT_HELP, PROGRAM, Options, Parser, signature_parser, words
-from mlensing.verbs.tables import print_paper, print_report, print_selection
+from mlensing.verbs.tables import print_census, print_paper, print_report, print_selection
 
 
 def evaluate_verb(options: Options) -> None:
@@ -118,6 +118,25 @@ def predict_parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--backend", choices=("torch", "onnx", "int8"), default="torch", help="what runs it (default: %(default)s)"
     )
+    return made
+
+
+def census_verb(options: Options) -> None:
+    """Estimate how many lenses a survey holds, from scores and labels of some of them."""
+    from mlensing.inference.census import count_lenses
+
+    found = count_lenses(**options)
+    print_census(found)
+    target = Path(options["output"])
+    print(f"wrote {target}, {target.with_suffix('.csv').name} and .png")
+
+
+def census_parser() -> Any:
+    """Options of ``census``."""
+    made = signature_parser("census", "mlensing.inference.census:count_lenses", skip=("scores", "propensity"))
+    made.add_argument("scores", metavar="SCORES", help="table that predict wrote for all images, .csv or .parquet")
+    about = "columns that the labelling depends on, measured alike for every image: theta_E arc_signal magnitude"
+    made.add_argument("--propensity", nargs="+", metavar="COLUMN", help=about)
     return made
 
 

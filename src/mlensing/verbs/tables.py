@@ -59,3 +59,22 @@ def print_report(report: Any) -> None:
     for name, estimate in report.metrics.items():
         table.add_row(name, f"{estimate.value:.4f}", f"{estimate.low:.4f} .. {estimate.high:.4f}")
     Console().print(table)
+
+
+def print_census(found: Any) -> None:
+    """The number of lenses of a survey with its interval, what it rests on, and what speaks against it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        "", "estimate", "interval", title=f"{found.labelled} labelled lenses, {found.unlabelled} other images"
+    )
+    rows = {"lenses": found.number, "a square degree": found.density, "labelled share": found.c}
+    for name, (value, low, high) in rows.items():
+        if value == value:
+            table.add_row(name, f"{value:.4g}", f"{low:.4g} .. {high:.4g}")
+    Console().print(table)
+    told = ", ".join(f"{name} {value:+.3g}" for name, value in found.propensity.items())
+    print(f"log-odds of being labelled: {told}")
+    print(f"Elkan & Noto, for comparison: {found.elkan_noto['number']:.4g} lenses, c {found.elkan_noto['c']:.3g}")
+    print(*(f"Doubt: {doubt}" for doubt in found.doubts), sep="\n", end="\n" if found.doubts else "")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mlensing.errors import CatalogError, ConfigError
+from mlensing.catalog import read_scores
+from mlensing.errors import ConfigError
 
 
 def top_candidates(path: str | Path, count: int) -> pd.DataFrame:
@@ -28,21 +29,8 @@ def top_candidates(path: str | Path, count: int) -> pd.DataFrame:
     """
     if count < 1:
         raise ConfigError("top", f"expected at least 1, got {count}", "Take 50.")
-    table = _read(Path(path))
-    missing = {"file", "logit"} - set(table.columns)
-    if missing:
-        raise CatalogError(path, f"no column {', '.join(sorted(missing))}", "Give a table that predict wrote.")
-    numbers = pd.DataFrame({"file": table["file"].astype(str), "score": pd.to_numeric(table["logit"], errors="coerce")})
+    table = read_scores(path)
+    numbers = table[["file", "logit"]].rename(columns={"logit": "score"})
     best = numbers.dropna().sort_values("score", ascending=False, kind="stable").head(count).reset_index(drop=True)
     best.insert(0, "rank", range(1, len(best) + 1))
     return best
-
-
-def _read(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise CatalogError(path, "no such file", "Give the table that predict wrote.")
-    try:
-        return pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
-    except (ValueError, OSError) as error:
-        problem = f"not a table ({str(error).splitlines()[0].rstrip('.')})"
-        raise CatalogError(path, problem, "Give the .csv or .parquet that predict wrote.") from error

@@ -26,6 +26,7 @@ from sklearn.linear_model import LogisticRegression
 
 from mlensing.errors import ConfigError
 from mlensing.evaluation.calibration import shift_prevalence, sigmoid
+from mlensing.evaluation.positive_unlabelled import lens_probability
 from mlensing.provenance import write_json
 
 Array = NDArray[np.float64]
@@ -71,7 +72,8 @@ class ClusterDetector:
         slope, offset: of the field's logit.
         pi_train: share of labelled lenses among the fields of the fit.
         prevalence: share of lenses where it is applied.
-        c: share of the lenses that had a label in the fit; 1 where all had.
+        c: share of the lenses that had a label in the fit; 1 where all had. ``evaluation.positive_unlabelled`` finds it
+            from the evidence of the fields: ``labelling_share(out_of_fold(evidence, labels), labels)``.
     """
 
     mean: tuple[float, ...]
@@ -152,7 +154,7 @@ class ClusterDetector:
         """Probability that the field is a lens, where a share ``prevalence`` of the fields are."""
         labelled = float(sigmoid(self.slope * self.evidence(candidates) + self.offset))
         # as many lenses are hidden among the unlabelled fields as c says, in the prior as in the probability
-        lens, share = (float(np.clip(min(p / self.c, 1.0), CLIP, 1 - CLIP)) for p in (labelled, self.pi_train))
+        lens, share = lens_probability([labelled, self.pi_train], self.c).clip(CLIP, 1 - CLIP).tolist()
         return float(sigmoid(shift_prevalence(np.log(lens / (1 - lens)), share, self.prevalence)))
 
     def save(self, path: str | Path) -> None:
