@@ -43,7 +43,7 @@ def test_what_has_no_score_is_counted_and_never_chosen(
 
 def test_expected_is_the_order_of_the_scores(scores: Path) -> None:
     table = pd.read_csv(scores).dropna(subset="logit").sort_values("logit", ascending=False)
-    assert list(next_labels([scores], 7, strategy="expected").table["file"]) == list(table["file"][:7])
+    assert list(next_labels([scores], 7, strategy="expected").table["filepath"]) == list(table["file"][:7])
 
 
 def test_a_filled_in_result_is_left_out_of_the_next(scores: Path, tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_filled_in_result_is_left_out_of_the_next(scores: Path, tmp_path: Path
     first.to_csv(tmp_path / "done.csv", index=False)
     again = next_labels([scores], 40, labelled=[tmp_path / "done.csv"])
     assert again.left_out["labelled already"] == 4
-    assert set(first["file"]) & set(again.table["file"]) == set(first["file"][[3, 5]])
+    assert set(first["filepath"]) & set(again.table["filepath"]) == set(first["filepath"][[3, 5]])
 
 
 def test_an_index_elsewhere_names_the_same_images(
@@ -63,14 +63,14 @@ def test_an_index_elsewhere_names_the_same_images(
     (tmp_path / "images/index.csv").write_text("filepath,label\n1.fits,1\n2.fits,0\n3.fits,\n")
     found = next_labels([scores], 40, labelled=[Path("images/index.csv")])
     assert found.left_out["labelled already"] == 2
-    assert not {"images/1.fits", "images/2.fits"} & set(found.table["file"]) and "images/3.fits" in set(
-        found.table["file"]
+    assert not {"images/1.fits", "images/2.fits"} & set(found.table["filepath"]) and "images/3.fits" in set(
+        found.table["filepath"]
     )
 
 
 def test_the_same_image_twice_is_chosen_once(scores: Path) -> None:
     found = next_labels([scores, scores], 80)
-    assert len(found.table) == 36 == found.table["file"].nunique()
+    assert len(found.table) == 36 == found.table["filepath"].nunique()
     assert found.left_out == {"named twice": 36, "without a score (see status)": 8}
 
 
@@ -81,7 +81,7 @@ def test_diversity_is_that_of_embeddings_if_there_are_any(scores: Path, tmp_path
     seen = Seen(kinds[:39].astype(np.float32), (4,), ["ok"] * 39)
     Embeddings.of(seen, items, made={}).write(tmp_path / "kept.safetensors")
     found = next_labels([scores], 4, embeddings=tmp_path / "kept.safetensors", strategy="diverse")
-    assert {int(Path(file).stem) % 4 for file in found.table["file"]} == {0, 1, 2, 3}
+    assert {int(Path(file).stem) % 4 for file in found.table["filepath"]} == {0, 1, 2, 3}
     assert found.left_out["not among the embeddings"] == 1
 
 
@@ -93,7 +93,7 @@ def test_equal_calls_give_equal_choices(scores: Path) -> None:
 
 def test_scores_alone_need_no_more_than_a_logit(tmp_path: Path) -> None:
     (tmp_path / "bare.csv").write_text("file,logit\na,1\nb,-2\nc,0\n")
-    assert sorted(next_labels([tmp_path / "bare.csv"], 3).table["file"]) == ["a", "b", "c"]
+    assert sorted(next_labels([tmp_path / "bare.csv"], 3).table["filepath"]) == ["a", "b", "c"]
 
 
 def test_mistakes_are_named(scores: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from mlensing.inference.embeddings import Embeddings, unit_length
 
 PLACES = ("logit", "uncertainty", "disagreement", "unlike")
 """Columns of scores that are a place where there are no embeddings."""
-FIRST = ("file", "label", "order")
+FIRST = ("filepath", "label", "order")
 
 
 class Next(NamedTuple):
@@ -48,8 +48,8 @@ def next_labels(
         scores: CSV tables that ``mlensing predict`` wrote; at the prevalence of these images (``--prevalence 0.001``,
             say), or what counts as uncertain is too unlikely to be a lens.
         budget: how many images.
-        labelled: CSVs of images that have a label already, which are left out: indices (``filepath``), or earlier
-            results of this with their column ``label`` filled in (``file``). Rows without a label do not count.
+        labelled: CSVs of images that have a label already, which are left out: indices, or earlier results of this
+            with their column ``label`` filled in. Rows without a label do not count.
         embeddings: file that ``mlensing similar --embeddings`` wrote of the same images: diversity is that of what a
             network sees in them, and not of their scores.
         strategy: ``expected``: the likeliest lenses; ``uncertain``: the most uncertain images; ``diverse``: as unlike
@@ -58,8 +58,8 @@ def next_labels(
         seed: of what is drawn.
 
     Returns:
-        the images in order: ``file``, an empty ``label`` to be filled in, ``order`` from 1, and their scores; and the
-        numbers of rows that were left out.
+        the images in order: ``filepath``, an empty ``label`` to be filled in, ``order`` from 1, and their scores; and
+        the numbers of rows that were left out.
 
     Raises:
         ConfigError: a budget below 1, or nothing left to choose from; no such embeddings.
@@ -121,12 +121,11 @@ def _labelled_among(files: pd.Series[str], tables: Sequence[Path]) -> NDArray[np
     names: set[str] = set()
     for path in tables:
         table = _table(path)
-        column = next((name for name in ("filepath", "file") if name in table), None)
-        if column is None or "label" not in table:
-            problem = f"expected columns label and filepath or file, got {', '.join(map(str, table.columns[:8]))}"
+        if not {"filepath", "label"} <= set(table):
+            problem = f"expected columns filepath and label, got {', '.join(map(str, table.columns[:8]))}"
             raise CatalogError(path, problem, "Give an index, or a table of this verb with its labels filled in.")
         label = pd.to_numeric(table["label"], errors="coerce")
-        for name in table.loc[label >= 0, column]:
+        for name in table.loc[label >= 0, "filepath"]:
             names |= {str(name), os.path.abspath(path.parent / str(name))}  # noqa: PTH100 - resolving asks the disk
     return np.array([name in names or os.path.abspath(name) in names for name in files], bool)  # noqa: PTH100
 
@@ -149,6 +148,7 @@ def _embedded_places(files: pd.Series[str], found: Embeddings) -> NDArray[np.flo
 
 
 def _to_fill_in(chosen: pd.DataFrame) -> pd.DataFrame:
-    """The rows with an empty column to write labels in, and their order."""
-    content = chosen.assign(label="", order=np.arange(1, len(chosen) + 1)).reset_index(drop=True)
-    return content[[*FIRST, *(name for name in chosen if name not in FIRST)]]
+    """The rows with an empty column to write labels in, and their order: then it is an index."""
+    content = chosen.rename(columns={"file": "filepath"}).reset_index(drop=True)
+    content = content.assign(label="", order=np.arange(1, len(content) + 1))
+    return content[[*FIRST, *(name for name in content if name not in FIRST)]]
