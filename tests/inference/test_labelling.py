@@ -101,7 +101,7 @@ def test_mistakes_are_named(scores: Path, tmp_path: Path) -> None:
     (tmp_path / "failed.csv").write_text("file,logit,status\na,,damaged\n")
     with pytest.raises(CatalogError, match="file and logit, got name, value"):
         next_labels([tmp_path / "other.csv"], 5)
-    with pytest.raises(CatalogError, match="label and filepath"):
+    with pytest.raises(CatalogError, match="filepath and label"):
         next_labels([scores], 5, labelled=[tmp_path / "other.csv"])
     with pytest.raises(CatalogError, match="cannot be read"):
         next_labels([tmp_path / "absent.csv"], 5)
