@@ -39,7 +39,7 @@ class CachedSplit(Dataset[Batch]):
     """The labelled images of one index, read from its cache a batch at a time.
 
     Arguments:
-        csv_path: the index.
+        index: the index, or the path of its CSV.
         settings: bands, size (margin included) and scales of the cache.
         size: pixels a side of what is read; all that is stored without it.
         cache_dir: where the cache lies; beside the index without it.
@@ -52,21 +52,23 @@ class CachedSplit(Dataset[Batch]):
 
     def __init__(
         self,
-        csv_path: Path,
+        index: Path | Catalog,
         settings: CacheSettings,
         *,
         size: int | None = None,
         cache_dir: Path | None = None,
         keep_unlabelled: bool = False,
     ) -> None:
-        self.catalog = Catalog.read(csv_path)
+        self.catalog = index if isinstance(index, Catalog) else Catalog.read(index)
         self.cache = Cache.open(self.catalog, settings, cache_dir)
         self.size, self.with_maps = size, settings.maps is not None
         labelled = ~np.isnan(self.cache.label)
         self.rows = np.flatnonzero(labelled | keep_unlabelled)
         self.unlabelled = int((~labelled).sum())
         if not len(self.rows):
-            raise CatalogError(csv_path, "no labelled rows", "Fill the column label: 1 for lenses, 0 for others.")
+            raise CatalogError(
+                self.catalog.source, "no labelled rows", "Fill the column label: 1 for lenses, 0 for others."
+            )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -166,10 +168,14 @@ class LensDataModule(LightningDataModule):
             cache_dir = None if self.cache_dir is None else self.cache_dir / name
             path = self.index_of(name)
             self.splits[name] = CachedSplit(path, self.settings, size=size, cache_dir=cache_dir)
-            _tell_unlabelled(path, self.splits[name].unlabelled)
+            self.tell_unlabelled(name)
             if self.settings.maps and name == "train":
                 _require_maps(self.splits[name], path)
         return self.splits[name]
+
+    def tell_unlabelled(self, name: str) -> None:
+        """Say how many rows of a split have no label, and what becomes of them."""
+        tell_rows(self.index_of(name), self.splits[name].unlabelled, "without a label are left out")
 
     def prepare_data(self) -> None:
         """Build what caches can be built; Lightning calls this on one process only."""
@@ -208,7 +214,9 @@ class LensDataModule(LightningDataModule):
         trainer = self.trainer
         return {"rank": trainer.global_rank, "world": trainer.world_size} if trainer else {"rank": 0, "world": 1}
 
-    def _loader(self, split: CachedSplit, order: Sampler[Any], batch_size: int, **options: Any) -> DataLoader[Batch]:
+    def _loader(
+        self, split: Dataset[Any], order: Sampler[Any], batch_size: int | None, **options: Any
+    ) -> DataLoader[Any]:
         if self.num_workers:
             options |= {"num_workers": self.num_workers, "persistent_workers": True}
             options |= {"multiprocessing_context": "spawn"}  # a fork of a process that computed with threads can hang
@@ -274,6 +282,7 @@ def _require_maps(split: CachedSplit, path: Path) -> None:
 
 
 @rank_zero_only
-def _tell_unlabelled(path: Path, count: int) -> None:
+def tell_rows(path: Path, count: int, fate: str) -> None:
+    """Say what becomes of some rows of an index, if there are any."""
     if count:
-        Console(stderr=True).print(f"{path}: {count} rows without a label are left out", highlight=False)
+        Console(stderr=True).print(f"{path}: {count} rows {fate}", highlight=False)

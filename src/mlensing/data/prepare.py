@@ -79,8 +79,8 @@ def prepare(
         Survey.load(survey)  # an unknown one is a mistake even where no file needs it
     if not folder.is_dir():
         raise ConfigError(folder, "no such folder", "Give the folder of your images (--fits_dir).")
-    catalog, unlisted = _listed(folder, output, labels)
-    found = _checked(catalog, survey, pixel_scale)
+    catalog, unlisted = listed(folder, output, labels)
+    found = checked(catalog, survey, pixel_scale)
     rejected = [*unlisted, *found.rejected]
     if found.good.empty:
         problem = f"none of {len(catalog)} images can be used; the first: {found.rejected[0][1].rstrip('.')}"
@@ -92,7 +92,7 @@ def prepare(
     }  # fmt: skip
     summary = _summary(found.good, split, rejected)
     write_splits(output, Catalog(found.good, folder, folder), split)
-    _write_rejected(output / "rejected.csv", rejected)
+    write_rejected(output / "rejected.csv", rejected)
     write_json(output / "provenance.json", {**provenance("prepare", config, seed), "summary": summary})
     _tell(summary, output)
     return summary
@@ -110,7 +110,7 @@ def divide(index: str | Path, *, train_split: float = 0.8, val_split: float | No
     write_splits(Path(index).parent, catalog, split)
 
 
-def _listed(folder: Path, output: Path, labels: str | None) -> tuple[Catalog, list[tuple[str, str]]]:
+def listed(folder: Path, output: Path, labels: str | None) -> tuple[Catalog, list[tuple[str, str]]]:
     """The images as an unchecked catalog, and the files that the CSV in use does not list."""
     files = _images_under(folder, output)
     csv = Path(labels) if labels is not None else folder / "index.csv"
@@ -123,8 +123,8 @@ def _listed(folder: Path, output: Path, labels: str | None) -> tuple[Catalog, li
         }
         return Catalog.of(pd.DataFrame(rows), folder), []
     catalog = Catalog.read(csv) if labels is None else _given_labels(csv, folder)
-    listed = {path.resolve() for path in catalog.paths}
-    return catalog, [(p.as_posix(), f"not listed in {csv.name}") for p in files if p.resolve() not in listed]
+    known = {path.resolve() for path in catalog.paths}
+    return catalog, [(p.as_posix(), f"not listed in {csv.name}") for p in files if p.resolve() not in known]
 
 
 def _images_under(folder: Path, output: Path) -> list[Path]:
@@ -165,7 +165,7 @@ def _given_labels(csv: Path, folder: Path) -> Catalog:
     return Catalog.of(table, folder, source=csv)
 
 
-def _checked(catalog: Catalog, survey: str | None, pixel_scale: float | None) -> Found:
+def checked(catalog: Catalog, survey: str | None, pixel_scale: float | None) -> Found:
     """Open every image, and fill the catalog's columns with what the headers say."""
     good: list[dict[str, Any]] = []
     rejected: list[tuple[str, str]] = []
@@ -212,7 +212,8 @@ def _header_label(label: float, path: Path) -> float:
     return label
 
 
-def _write_rejected(path: Path, rejected: list[tuple[str, str]]) -> None:
+def write_rejected(path: Path, rejected: list[tuple[str, str]]) -> None:
+    """A row for each file that was left out, with the reason; no file if there are none."""
     if not rejected:
         path.unlink(missing_ok=True)
         return

@@ -39,7 +39,7 @@ class Learner(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine, stepped by the batch."""
-        parameters = [p for p in self.net.parameters() if p.requires_grad]
+        parameters = [p for p in self.parameters() if p.requires_grad]
         decayed, free = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
         groups = [
             {"params": decayed, "weight_decay": self.weight_decay},
