@@ -150,6 +150,15 @@ class LensDataModule(LightningDataModule):
         self.settings = CacheSettings(tuple(bands), input_size + 2 * margin, survey, scale_range, maps)
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.splits: dict[str, CachedSplit] = {}
+        self.epochs = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many epochs are behind a checkpoint, which is written at the end of one."""
+        return {"epochs": self.trainer.current_epoch + 1 if self.trainer else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the order of the next epoch: the trainer tells it only after workers have read ahead."""
+        self.epochs = int(state_dict["epochs"])
 
     def index_of(self, split: str) -> Path:
         """Path of a split's index; ``data_dir`` itself may be the test split."""
@@ -193,6 +202,7 @@ class LensDataModule(LightningDataModule):
         """Shuffled batches, the same order for the same seed; a short last batch would upset batch norm."""
         split = self.split("train")
         order = Shuffled(len(split), seed=self.seed, **self._process)
+        order.set_epoch(self.epochs)
         return self._loader(split, order, self.batch_size, drop_last=len(order) > self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:

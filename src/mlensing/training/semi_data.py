@@ -149,7 +149,7 @@ class PartlyLabelled(LensDataModule):
         process = self._process
         data = PartBatches(self.split("train"), self.pools, batch_size=self.batch_size, seed=self.seed)
         sampler = EpochSampler(self.steps(process["world"]), **process)
-        sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
+        sampler.set_epoch(self.epochs)
         return self._loader(data, sampler, None)
 
     def steps(self, world: int) -> int:
@@ -158,9 +158,9 @@ class PartlyLabelled(LensDataModule):
         return self.epoch_steps or max(images // (self.batch_size * world), 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """What the order of images depends on."""
+        """As ``LensDataModule``, and in what portions images were shown."""
         world = self._process["world"]
-        return {"portions": [self.batch_size, self.steps(world), world]}
+        return {**super().state_dict(), "portions": [self.batch_size, self.steps(world), world]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse to go on in other portions: some images would be shown again, others not.
@@ -168,6 +168,7 @@ class PartlyLabelled(LensDataModule):
         Raises:
             ConfigError: naming both.
         """
+        super().load_state_dict(state_dict)
         own = self.state_dict()["portions"]
         if state_dict["portions"] != own:
             problem = f"batch_size, epoch_steps and processes were {state_dict['portions']}, now {own}"
