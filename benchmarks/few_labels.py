@@ -60,7 +60,7 @@ class Size(NamedTuple):
     width: int
 
 
-QUICK = Size("quick", 384, 256, {64: 8}, 5, 2, 1, 8)
+QUICK = Size("quick", 384, 256, {64: 8}, 15, 2, 1, 8)
 FULL = Size("full", 10_240, 2048, {50: 16, 200: 16, 1000: 24, 5000: 40}, 50, 5, 3, 16)
 
 
