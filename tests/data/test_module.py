@@ -53,6 +53,14 @@ def test_no_row_is_lost_and_the_order_is_seeded(folder: Path) -> None:
     assert sorted(first_pixels(1)) == sorted(first_pixels(2)) and len(set(first_pixels(1))) == 24
 
 
+def test_a_training_that_goes_on_has_the_order_of_its_next_epoch(folder: Path) -> None:
+    loader = module(folder).train_dataloader()
+    epochs = [torch.cat([batch["image"][:, 0, 0, 0] for batch in loader]) for _ in range(3)]
+    again = module(folder)
+    again.load_state_dict({"epochs": 2})
+    assert torch.equal(torch.cat([batch["image"][:, 0, 0, 0] for batch in again.train_dataloader()]), epochs[2])
+
+
 def test_unlabelled_rows_are_counted_aloud(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = module(folder)
     data.setup("fit")

@@ -52,9 +52,9 @@ def recorded(self, batch, index):
     seen.append((self.current_epoch, batch["image"][:, 0, 16, 16].clone(), float(loss)))
     return loss
 
-def slow(*given):
+def slow(*given, **options):
     time.sleep(0.5)
-    return calibrate(*given)
+    return calibrate(*given, **options)
 
 def train(name, function, *given, **options):
     finder = []

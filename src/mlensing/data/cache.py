@@ -100,7 +100,7 @@ class Cache:
         stem = (folder or catalog.folder / FOLDER) / f"{catalog.source.stem}-{settings.key}"
         made_from = {"data": data_fingerprint(catalog), "settings": settings.record}
         if not _made_from(stem, made_from):
-            _require_writable(stem.parent)
+            require_writable(stem.parent)
             with FileLock(stem.with_suffix(".lock")):  # one process builds it, the others of a training wait
                 if not _made_from(stem, made_from):
                     _build(catalog, settings, stem)
@@ -225,7 +225,12 @@ def _planes(cutout: Cutout, settings: CacheSettings, path: Path) -> NDArray[np.f
     return planes
 
 
-def _require_writable(folder: Path) -> None:
+def require_writable(folder: Path) -> None:
+    """Make a folder for caches.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

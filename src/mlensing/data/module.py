@@ -39,7 +39,7 @@ class CachedSplit(Dataset[Batch]):
     """The labelled images of one index, read from its cache a batch at a time.
 
     Arguments:
-        csv_path: the index.
+        index: the index, or the path of its CSV.
         settings: bands, size (margin included) and scales of the cache.
         size: pixels a side of what is read; all that is stored without it.
         cache_dir: where the cache lies; beside the index without it.
@@ -52,21 +52,23 @@ class CachedSplit(Dataset[Batch]):
 
     def __init__(
         self,
-        csv_path: Path,
+        index: Path | Catalog,
         settings: CacheSettings,
         *,
         size: int | None = None,
         cache_dir: Path | None = None,
         keep_unlabelled: bool = False,
     ) -> None:
-        self.catalog = Catalog.read(csv_path)
+        self.catalog = index if isinstance(index, Catalog) else Catalog.read(index)
         self.cache = Cache.open(self.catalog, settings, cache_dir)
         self.size, self.with_maps = size, settings.maps is not None
         labelled = ~np.isnan(self.cache.label)
         self.rows = np.flatnonzero(labelled | keep_unlabelled)
         self.unlabelled = int((~labelled).sum())
         if not len(self.rows):
-            raise CatalogError(csv_path, "no labelled rows", "Fill the column label: 1 for lenses, 0 for others.")
+            raise CatalogError(
+                self.catalog.source, "no labelled rows", "Fill the column label: 1 for lenses, 0 for others."
+            )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -151,6 +153,15 @@ class LensDataModule(LightningDataModule):
         self.settings = CacheSettings(tuple(bands), input_size + 2 * margin, survey, scale_range, maps)
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.keep_unlabelled, self.splits = keep_unlabelled, dict[str, CachedSplit]()
+        self.epochs = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many epochs are behind a checkpoint, which is written at the end of one."""
+        return {"epochs": self.trainer.current_epoch + 1 if self.trainer else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the order of the next epoch: the trainer tells it only after workers have read ahead."""
+        self.epochs = int(state_dict["epochs"])
 
     def index_of(self, split: str) -> Path:
         """Path of a split's index; ``data_dir`` itself may be the test split."""
@@ -171,12 +182,16 @@ class LensDataModule(LightningDataModule):
             more: dict[str, Any] = {"cache_dir": cache_dir, "keep_unlabelled": self.keep_unlabelled}
             self.splits[name] = CachedSplit(path, self.settings, size=size, **more)
             if not self.keep_unlabelled:
-                _tell_unlabelled(path, self.splits[name].unlabelled)
+                self.tell_unlabelled(name)
             elif name != "test":
                 _require_both(self.splits[name], path)
             if self.settings.maps and name == "train":
                 _require_maps(self.splits[name], path)
         return self.splits[name]
+
+    def tell_unlabelled(self, name: str) -> None:
+        """Say how many rows of a split have no label, and what becomes of them."""
+        tell_rows(self.index_of(name), self.splits[name].unlabelled, "without a label are left out")
 
     def prepare_data(self) -> None:
         """Build what caches can be built; Lightning calls this on one process only."""
@@ -200,6 +215,7 @@ class LensDataModule(LightningDataModule):
                 split, WithRare(np.flatnonzero(lens), np.flatnonzero(~lens), **batches), self.batch_size
             )
         order = Shuffled(len(split), seed=self.seed, **self._process)
+        order.set_epoch(self.epochs)
         return self._loader(split, order, self.batch_size, drop_last=len(order) > self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -221,7 +237,9 @@ class LensDataModule(LightningDataModule):
         trainer = self.trainer
         return {"rank": trainer.global_rank, "world": trainer.world_size} if trainer else {"rank": 0, "world": 1}
 
-    def _loader(self, split: CachedSplit, order: Sampler[Any], batch_size: int, **options: Any) -> DataLoader[Batch]:
+    def _loader(
+        self, split: Dataset[Any], order: Sampler[Any], batch_size: int | None, **options: Any
+    ) -> DataLoader[Any]:
         if self.num_workers:
             options |= {"num_workers": self.num_workers, "persistent_workers": True}
             options |= {"multiprocessing_context": "spawn"}  # a fork of a process that computed with threads can hang
@@ -295,6 +313,7 @@ def _require_both(split: CachedSplit, path: Path) -> None:
 
 
 @rank_zero_only
-def _tell_unlabelled(path: Path, count: int) -> None:
+def tell_rows(path: Path, count: int, fate: str) -> None:
+    """Say what becomes of some rows of an index, if there are any."""
     if count:
-        Console(stderr=True).print(f"{path}: {count} rows without a label are left out", highlight=False)
+        Console(stderr=True).print(f"{path}: {count} rows {fate}", highlight=False)

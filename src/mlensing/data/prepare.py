@@ -123,8 +123,8 @@ def _listed(folder: Path, output: Path, labels: str | None) -> tuple[Catalog, li
         }
         return Catalog.of(pd.DataFrame(rows), folder), []
     catalog = Catalog.read(csv) if labels is None else _given_labels(csv, folder)
-    listed = {path.resolve() for path in catalog.paths}
-    return catalog, [(p.as_posix(), f"not listed in {csv.name}") for p in files if p.resolve() not in listed]
+    known = {path.resolve() for path in catalog.paths}
+    return catalog, [(p.as_posix(), f"not listed in {csv.name}") for p in files if p.resolve() not in known]
 
 
 def _images_under(folder: Path, output: Path) -> list[Path]:

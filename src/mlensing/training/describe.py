@@ -11,14 +11,18 @@ from torch import Generator, Tensor
 
 import mlensing
 from mlensing.contract import CHANNELS, BandStatistics, ModelContract, Representation, Task
+from mlensing.data.module import LensDataModule
 from mlensing.data.normalise import measure_statistics
 from mlensing.errors import ConfigError, ContractError
+from mlensing.evaluation.positive_unlabelled import unlabelled_share
 from mlensing.models.checkpoint import TASKS, read_checkpoint
 from mlensing.provenance import fingerprint
+from mlensing.simulate.composites import SurveyComposites
 from mlensing.simulate.mixture import Mixture
 from mlensing.simulate.real.sky import RealSky
-from mlensing.survey import Survey
+from mlensing.survey import Survey, survey_names
 from mlensing.training.finder import Compose
+from mlensing.training.losses import task_of
 
 SOFTENING = float(ModelContract.model_fields["softening"].default)
 KEPT = ("name", "options", "bands", "input_size", "task", "class_weight_ratio", "training_hash")
@@ -45,6 +49,33 @@ def new_contract(resume: str | None, **fields: Any) -> ModelContract:
             problem = f"it was trained with {name} {getattr(kept, name)}, now {getattr(contract, name)}"
             raise ContractError(resume, problem, "Resume with the same data and settings, or use --init.")
     return kept
+
+
+def file_contract(data: LensDataModule, settings: Mapping[str, Any]) -> tuple[ModelContract, SurveyComposites]:
+    """The contract of a training on files, whose splits are opened; and what makes colour composites of them.
+
+    Arguments:
+        data: the splits.
+        settings: arguments of ``training.fit``.
+
+    Raises:
+        CatalogError, ImageError, ContractError, ConfigError: as ``fit``.
+    """
+    composites, survey = settings["composites"], settings["survey"]
+    require_composites(composites, data.bands)
+    data.prepare_data()
+    data.setup("fit")
+    compose = SurveyComposites([Survey.load(name) for name in ([survey] if survey else survey_names())])
+    sample = data.statistics_sample()
+    measured = statistics(sample, composites=composites, compose=compose, seed=settings["seed"])
+    fields = {**data.contract_fields(), "statistics": measured, "task": task_of(settings["loss"])}
+    fields |= {name: settings[name] for name in ("class_weight_ratio", "sigma_crit")}
+    prior = settings.get("prior")
+    if prior is not None:
+        fields["class_weight_ratio"] *= (1 - prior) / prior
+        fields["prevalence"] = unlabelled_share(data.split("train").labels, prior)
+    network = {"name": settings["model"], "options": settings["model_options"] or {}}
+    return new_contract(settings["resume"], **network, **fields), compose
 
 
 def sky_fields(mixture: Mixture, seed: int, real: RealSky, *, task: Task = "classification") -> dict[str, Any]:

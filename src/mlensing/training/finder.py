@@ -96,22 +96,37 @@ class Finder(Learner):
         pixels = self.normaliser(image, composite)
         return self.net(pixels.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
-    def output(self, image: Tensor, composite: Tensor, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def output(
+        self, image: Tensor, composite: Tensor, batch: Mapping[str, Tensor], *, net: nn.Module | None = None
+    ) -> dict[str, Tensor]:
         """What losses ask for: ``logit`` [B], and with the task ``maps`` those of ``models.maps`` [B, H, W].
 
         Arguments:
             image, composite: as ``forward``.
             batch: its ``dx``, ``dy`` [B] are the spacing of maps.
+            net: which network is asked, if not the finder's own.
         """
-        if self.contract.task != "maps":
-            return {"logit": self(image, composite)}
+        asked = self.net if net is None else net
         pixels = self.normaliser(image, composite).contiguous(memory_format=torch.channels_last)
-        return predict_maps(self.net, pixels, dx=batch["dx"], dy=batch["dy"])[0]
+        if self.contract.task != "maps":
+            return {"logit": asked(pixels)}
+        return predict_maps(asked, pixels, dx=batch["dx"], dy=batch["dy"])[0]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Loss of one augmented batch, seeded by the step: a resumed run draws what an uninterrupted one would."""
+        """Loss of one augmented batch."""
+        image, composite, batch = self.augmented(batch, self.step_generator())
+        loss = self._loss(self.output(image, composite, batch), batch)
+        self.log("train_loss", loss, batch_size=len(image), on_step=False, on_epoch=True, sync_dist=True)
+        return loss
+
+    def step_generator(self) -> Generator:
+        """Seeded by the step, as dropout then is: a resumed run draws what an uninterrupted one would."""
         generator = self.generator("train", self.global_step, self.global_rank)
         torch.manual_seed(generator.initial_seed())  # of dropout, which takes no generator
+        return generator
+
+    def augmented(self, batch: Mapping[str, Tensor], generator: Generator) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Raw images of a batch as training shows them, which of them are composites, and the batch moved along."""
         image, moved = augment(
             batch["image"],
             self._moved(batch),
@@ -120,11 +135,8 @@ class Finder(Learner):
             rotate_deg=self.rotate_deg,
             size=self.contract.input_size,
         )
-        batch = {**batch, **moved}
-        output = self.output(*self._composed(image, batch, generator), batch)
-        loss = self._loss(output, batch)
-        self.log("train_loss", loss, batch_size=len(image), on_step=False, on_epoch=True, sync_dist=True)
-        return loss
+        moved = {**batch, **moved}
+        return *self._composed(image, moved, generator), moved
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Loss and ROC area of the validation split; with a prior, of all of it at its end."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lightning.pytorch import seed_everything
 
 from mlensing.contract import CHANNELS, ModelContract
 from mlensing.data.module import LensDataModule
 from mlensing.errors import ConfigError
-from mlensing.evaluation.positive_unlabelled import unlabelled_share
 from mlensing.models import build
 from mlensing.models.warm_start import warm_start
 from mlensing.painted import load_hosts
@@ -19,14 +18,15 @@ from mlensing.provenance import fingerprint
 from mlensing.simulate.composites import SurveyComposites
 from mlensing.simulate.mixture import Mixture
 from mlensing.simulate.real.sky import RealSky
-from mlensing.survey import Survey, survey_names
-from mlensing.training.describe import new_contract, require_composites, require_positive, sky_fields, statistics
+from mlensing.training.describe import file_contract, new_contract, require_positive, sky_fields, statistics
 from mlensing.training.finder import Finder
 from mlensing.training.labelled import Labelled
 from mlensing.training.live import live_data
 from mlensing.training.losses import MAP_TERMS, task_of
 from mlensing.training.positive_unlabelled import require_prior
 from mlensing.training.run import Monitor, checkpoint_to_resume, run
+
+F = TypeVar("F", bound=Finder)
 
 MEASURED = 512
 """Simulated samples that the statistics of the contract are measured on."""
@@ -122,7 +122,7 @@ def fit(
         CatalogError, ImageError, ContractError, ConfigError: data, checkpoints or settings that cannot be used.
     """
     settings = dict(locals())
-    settings["resume"] = resume = checkpoint_to_resume(resume, log_dir)
+    settings["resume"] = checkpoint_to_resume(resume, log_dir)
     require_positive(batch_size=batch_size, max_epochs=max_epochs)
     seed_everything(seed, verbose=False)
     require_prior(loss, prior, MAP_TERMS)
@@ -132,19 +132,9 @@ def fit(
         survey=survey, num_workers=num_workers, seed=seed, maps=sigma_crit if task == "maps" else None,
         keep_unlabelled=prior is not None,
     )  # fmt: skip
-    require_composites(composites, data.bands)
-    data.prepare_data()
-    data.setup("fit")
-    compose = SurveyComposites([Survey.load(name) for name in ([survey] if survey else survey_names())])
-    measured = statistics(data.statistics_sample(), composites=composites, compose=compose, seed=seed)
-    fields = {**data.contract_fields(), "statistics": measured, "class_weight_ratio": class_weight_ratio}
-    fields |= {"task": task, "sigma_crit": sigma_crit}
-    if prior is not None:
-        fields["class_weight_ratio"] = class_weight_ratio * (1 - prior) / prior
-        fields["prevalence"] = unlabelled_share(data.split("train").labels, prior)
-    contract = new_contract(resume, name=model, options=model_options or {}, **fields)
-    finder = _finder(contract, init, settings, compose=compose, prior=prior)
-    return run(finder, data, command="train", max_epochs=max_epochs, **_trainer(settings))
+    contract, compose = file_contract(data, settings)
+    finder = new_finder(Finder, contract, settings, compose=compose, prior=prior)
+    return run(finder, data, command="train", max_epochs=max_epochs, **running(settings))
 
 
 def fit_live(
@@ -245,16 +235,27 @@ def fit_live(
     if mixed is not None:
         mixed[0].require_kinds(measured)
     contract = new_contract(resume, name=model, options=model_options or {}, statistics=measured, **fields)
-    finder = _finder(contract, init, settings, compose=compose)
-    return run(finder, data, command="train", max_epochs=math.ceil(draws / epoch_draws), **_trainer(settings))
+    finder = new_finder(Finder, contract, settings, compose=compose)
+    return run(finder, data, command="train", max_epochs=math.ceil(draws / epoch_draws), **running(settings))
 
 
-def _finder(contract: ModelContract, init: str | None, settings: dict[str, Any], **more: Any) -> Finder:
+def new_finder(kind: type[F], contract: ModelContract, settings: dict[str, Any], **more: Any) -> F:
+    """What is to learn, with the weights of ``init`` if the settings name one.
+
+    Arguments:
+        kind: ``Finder``, or a class made of it.
+        settings: arguments of the training.
+        more: further arguments of ``kind``.
+
+    Raises:
+        ConfigError, ContractError: a network or weights that cannot be used.
+    """
     net = build(contract.name, contract, **contract.options)
-    if init is not None:
-        warm_start(net, init)
-    return Finder(contract, net, config=settings, **{key: settings[key] for key in LEARNING}, **more)
+    if settings["init"] is not None:
+        warm_start(net, settings["init"])
+    return kind(contract, net, config=settings, **{key: settings[key] for key in LEARNING}, **more)
 
 
-def _trainer(settings: dict[str, Any]) -> dict[str, Any]:
+def running(settings: dict[str, Any]) -> dict[str, Any]:
+    """Of the arguments of a training those of ``run``."""
     return {key: settings[key] for key in RUNNING}

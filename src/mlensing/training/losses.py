@@ -163,7 +163,8 @@ def consistency(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Te
 
     Arguments:
         output: ``kappa`` [B, H, W].
-        batch: ``teacher_kappa``, ``teacher_kappa_log_variance`` [B, H, W], see :func:`with_teacher`.
+        batch: ``teacher_kappa``, ``teacher_kappa_log_variance`` [B, H, W], see :func:`with_teacher`; where a
+            ``teacher_mask`` is True nothing is compared.
 
     Raises:
         ConfigError: no teacher in the batch.
@@ -176,7 +177,8 @@ def consistency(output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Te
     if "teacher_kappa" not in batch:
         raise ConfigError("loss", "consistency needs a teacher", "Give one, or take the term out.")
     precision = 1 / (1 + batch["teacher_kappa_log_variance"].detach().exp())  # a confident teacher must not blow up
-    return (precision * (output["kappa"] - batch["teacher_kappa"].detach()).square()).mean()
+    apart = precision * (output["kappa"] - batch["teacher_kappa"].detach()).square()
+    return masked_mean(apart, ~batch.get("teacher_mask", torch.zeros_like(apart, dtype=torch.bool)))
 
 
 def with_teacher(batch: Mapping[str, Tensor], output: Mapping[str, Tensor]) -> dict[str, Tensor]:

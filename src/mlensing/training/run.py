@@ -33,6 +33,7 @@ from mlensing.training.finder import Finder
 from mlensing.training.learner import Learner
 from mlensing.training.map_quality import learn_map_quality
 from mlensing.training.progress import EpochProgress
+from mlensing.training.schedules import averaging_decay
 
 Monitor = Literal["val_loss", "val_auroc"]
 
@@ -247,7 +248,7 @@ def _averaging(decay: float) -> WeightAveraging:
 
 
 def _average(decay: float, mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-    keep = min(decay, (1 + int(count)) / (10 + int(count)))
+    keep = averaging_decay(int(count), decay=decay)
     return mean * keep + new * (1 - keep)
 
 

@@ -1,4 +1,9 @@
-"""Schedules: pure functions of the step, of the learning rate as factors of the base rate."""
+"""Schedules: pure functions of the step or of the epoch.
+
+The learning rate follows the step, as a factor of the base rate, and so does the momentum of an average of weights. A
+mean teacher (``training.semi``) follows the epoch: how many unlabelled images there are beside the labelled ones, and
+how sure a pseudo-label must be.
+"""
 
 from __future__ import annotations
 
@@ -43,3 +48,56 @@ def rising_momentum(step: int, *, total: int, start: float = 0.99) -> float:
     """
     done = min(step / max(total, 1), 1.0)
     return 1.0 - (1.0 - start) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def averaging_decay(updates: int, *, decay: float) -> float:
+    """What an average of weights keeps of itself in its next update: ``min(decay, (1 + n) / (10 + n))``.
+
+    It rises to ``decay`` from below, so that no average remembers the random beginning: with 0.999 from the first step,
+    a third of the weights would still be that after 1,000.
+
+    Arguments:
+        updates: n, those before this one.
+        decay: in (0, 1).
+
+    Example:
+        >>> [averaging_decay(n, decay=0.999) for n in (0, 90, 100_000)]
+        [0.1, 0.91, 0.999]
+    """
+    return min(decay, (1 + updates) / (10 + updates))
+
+
+LARGEST_RATIO = 0.30
+"""Where ``unlabelled_ratio`` ends."""
+
+
+def unlabelled_ratio(epoch: int, *, warmup: int) -> float:
+    """Share of unlabelled images in a batch: 0 for ``warmup`` epochs, then 0.10, and 0.05 more every other epoch.
+
+    It ends at 0.30.
+
+    Example:
+        >>> [unlabelled_ratio(epoch, warmup=2) for epoch in (1, 2, 3, 4, 10, 99)]
+        [0.0, 0.1, 0.1, 0.15, 0.3, 0.3]
+    """
+    return 0.0 if epoch < warmup else min(LARGEST_RATIO, (10 + 5 * ((epoch - warmup) // 2)) / 100)
+
+
+def pseudo_threshold(epoch: int, *, warmup: int) -> float:
+    """Probability that a pseudo-label needs: 0.95 for ``warmup`` epochs, then 0.01 less each epoch, down to 0.85.
+
+    Example:
+        >>> [pseudo_threshold(epoch, warmup=2) for epoch in (1, 2, 3, 12, 99)]
+        [0.95, 0.95, 0.94, 0.85, 0.85]
+    """
+    return max(85, 95 - max(epoch - warmup, 0)) / 100
+
+
+def unlabelled_count(labelled: int, ratio: float) -> int:
+    """Unlabelled images beside so many labelled ones, of which they are then this share of all.
+
+    Example:
+        >>> [unlabelled_count(64, ratio) for ratio in (0.0, 0.1, 0.3)]
+        [0, 7, 27]
+    """
+    return round(labelled * ratio / (1 - ratio))

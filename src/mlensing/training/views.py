@@ -76,9 +76,9 @@ def views(
             image, maps, generator, shift_px=shift_px, rotate_deg=rotate_deg, size=size, level=level
         )  # fmt: skip
         kept = TURNED if rotate_deg else 1.0
-        seen.append(_exposed(turned, (level, sigma), generator, kept=kept, blur=blur, dust=dust, noise=noise))
-    clip = composite[:, None, None, None]
-    return [torch.where(clip, one.clamp(0.0, WHITE), one) for one in seen]
+        ranges = {"blur": blur, "dust": dust, "noise": noise}
+        seen.append(exposed(turned, composite, generator, background=(level, sigma), kept=kept, **ranges))
+    return seen
 
 
 def require_possible(**ranges: float) -> None:
@@ -133,12 +133,30 @@ def middle(image: Tensor, size: int) -> Tensor:
     return image[..., y : y + size, x : x + size]
 
 
-def _exposed(
-    image: Tensor, background: tuple[Tensor, Tensor], generator: Generator, *, kept: float, blur: float, dust: float,
-    noise: float,
-) -> Tensor:  # fmt: skip
-    """An image [B, C, H, W] seen through more air and dust, with the noise there was, and more."""
-    level, sigma = (part[..., None, None] for part in background)
+def exposed(
+    image: Tensor,
+    composite: Tensor,
+    generator: Generator,
+    *,
+    background: tuple[Tensor, Tensor] | None = None,
+    kept: float = 1.0,
+    blur: float = 1.0,
+    dust: float = 0.1,
+    noise: float = 1.0,
+) -> Tensor:
+    """Images [B, C, H, W] seen through more air and dust, with the noise there was, and more.
+
+    Arguments:
+        image, composite, generator, blur, dust, noise: as ``views``.
+        background: level and noise [B, C] of the sky; None measures them.
+        kept: share of the noise's variance that the image still has.
+
+    Example:
+        >>> seen = exposed(torch.full((1, 3, 8, 8), 300.0), torch.tensor([True]), torch.Generator().manual_seed(0))
+        >>> seen.max() <= 255.0
+        tensor(True)
+    """
+    level, sigma = (part[..., None, None] for part in (sky(image) if background is None else background))
     rows, bands = image.shape[:2]
     width, more = torch.rand(2, rows, generator=generator, device=image.device)
     exponent = dust * torch.randn(rows, bands, generator=generator, device=image.device)
@@ -146,5 +164,5 @@ def _exposed(
     light, share = broadened(image - level, blur * width, most=blur)
     missing = 1.0 + (noise * more).square() - kept * share * factor[..., 0, 0].T.square()
     white = torch.randn(image.shape, generator=generator, device=image.device)
-    restored: Tensor = level + factor * light + sigma * missing.T.clamp(min=0).sqrt()[..., None, None] * white
-    return restored
+    restored = level + factor * light + sigma * missing.T.clamp(min=0).sqrt()[..., None, None] * white
+    return torch.where(composite[:, None, None, None], restored.clamp(0.0, WHITE), restored)

@@ -23,6 +23,10 @@ EXAMPLES: dict[str, list[str]] = {
         "--mixture configs/release_sky.yaml --draws 40000 --loss '{bce: 1.0, kappa: 1.0, psi: 0.1, poisson: 0.3}'",
         "--mixture configs/release_sky.yaml --init best.ckpt --labelled data/processed/ --draws 16384 --lr 3e-4",
     ],
+    "train_semi": [
+        "--data_dir data/processed --max_epochs 30 --lr 2e-3",
+        "--data_dir data/processed --unlabelled my_survey_cutouts/ --prevalence 0.001 --epoch_steps 500",
+    ],
     "train_maps": [
         "--mixture configs/maps_sky.yaml --draws 40000",
         "--mixture configs/maps_sky.yaml --draws 40000 --model unet --log_dir lightning_logs/unet",

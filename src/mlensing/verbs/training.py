@@ -1,4 +1,4 @@
-"""What trains: pretrain, train, train_live, train_maps, add_maps, sweep.
+"""What trains: pretrain, train, train_live, train_semi, train_maps, add_maps, sweep.
 
 Each verb takes its parsed options, imports what it needs, and prints what it wrote.
 """
@@ -43,6 +43,13 @@ def train_live_verb(options: Options) -> None:
     from mlensing.training import fit_live
 
     _announce(fit_live(**options))
+
+
+def train_semi_verb(options: Options) -> None:
+    """Train a finder on images of which only some have labels, with a mean teacher."""
+    from mlensing.training.fit_semi import fit_semi
+
+    _announce(fit_semi(**options))
 
 
 def train_maps_verb(options: Options) -> None:
