@@ -17,7 +17,7 @@ from tests.test_ssl_schedule import RATIO, THRESHOLD, W, contract, network
 from torch import Generator, Tensor, nn
 
 from mlensing.data.normalise import sky
-from mlensing.errors import ConfigError, ContractError
+from mlensing.errors import CatalogError, ConfigError, ContractError
 from mlensing.inference import Predictor
 from mlensing.models.checkpoint import read_checkpoint
 from mlensing.training import semi
