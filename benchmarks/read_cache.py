@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from mlensing.catalog import Catalog
 from mlensing.contract import CHANNELS
 from mlensing.data.cache import CacheSettings
+from mlensing.data.cached import CachedSplit
 from mlensing.data.cutout import read_cutout
-from mlensing.data.module import CachedSplit
 
 BATCH, SIZE, MARGIN = 64, 64, 4
 

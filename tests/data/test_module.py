@@ -8,7 +8,8 @@ from lightning.pytorch import LightningModule, Trainer
 
 from mlensing.contract import ModelContract
 from mlensing.data.augment import augment
-from mlensing.data.module import Batch, LensDataModule
+from mlensing.data.cached import Batch
+from mlensing.data.module import LensDataModule
 from mlensing.errors import CatalogError, ConfigError
 
 

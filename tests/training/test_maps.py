@@ -160,7 +160,7 @@ def test_training_on_files_learns_maps_and_needs_some(tmp_path: Path) -> None:
 
 
 def test_labelled_images_bring_no_maps_of_others(tmp_path: Path) -> None:
-    from mlensing.data.module import CachedSplit
+    from mlensing.data.cached import CachedSplit
 
     split = CachedSplit(write_split(tmp_path / "a", 8), CacheSettings(("g", "r", "i"), 32))
     mixed = SimulatedBatches(

@@ -18,7 +18,7 @@ from PIL import Image
 from mlensing.catalog import Catalog
 from mlensing.cli import main
 from mlensing.data.cache import CacheSettings
-from mlensing.data.module import CachedSplit
+from mlensing.data.cached import CachedSplit
 from mlensing.data.pool import margin_within, pooled
 from mlensing.errors import CatalogError, ConfigError, ContractError
 from mlensing.inference.ensemble import Ensemble

@@ -1,8 +1,6 @@
-"""Batches of the prepared splits, for Lightning or for a plain loop.
+"""Batches of the prepared splits (``data.cached``), for Lightning or for a plain loop.
 
-A batch is a dict: ``image`` [B, C, S, S] raw (not stretched, not augmented), ``label`` [B], ``composite`` [B] bool,
-``dx``, ``dy`` [B] arcsec/px, and, if asked for, the maps ``kappa``, ``psi`` [B, S, S], ``alpha`` [B, 2, S, S], NaN
-where there is none. Rows without a label are left out, and counted aloud, but for a training that asks for them.
+Rows without a label are left out, and counted aloud, but for a training that asks for them.
 """
 
 from __future__ import annotations
@@ -13,98 +11,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
-from numpy.typing import NDArray
 from rich.console import Console
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mlensing.catalog import Catalog
 from mlensing.contract import CHANNELS, ModelContract
-from mlensing.data.cache import Cache, CacheSettings
+from mlensing.data.cache import CacheSettings
+from mlensing.data.cached import Batch, CachedSplit, as_it_is
 from mlensing.data.normalise import KINDS, measure_statistics
 from mlensing.data.order import InOrder, Shuffled, WithRare, even_batch_size
 from mlensing.errors import CatalogError, ConfigError
 from mlensing.provenance import fingerprint
 
-Batch = dict[str, Tensor]
-
 MEASURED = 2048
 """Images that the statistics are measured on: their standard error is then far below one percent of the noise."""
-
-
-class CachedSplit(Dataset[Batch]):
-    """The labelled images of one index, read from its cache a batch at a time.
-
-    Arguments:
-        index: the index, or the path of its CSV.
-        settings: bands, size (margin included) and scales of the cache.
-        size: pixels a side of what is read; all that is stored without it.
-        cache_dir: where the cache lies; beside the index without it.
-        keep_unlabelled: keep rows without a label (their label is NaN).
-
-    Raises:
-        CatalogError: no row is left.
-        ImageError, ContractError: as ``Cache.open``.
-    """
-
-    def __init__(
-        self,
-        index: Path | Catalog,
-        settings: CacheSettings,
-        *,
-        size: int | None = None,
-        cache_dir: Path | None = None,
-        keep_unlabelled: bool = False,
-    ) -> None:
-        self.catalog = index if isinstance(index, Catalog) else Catalog.read(index)
-        self.cache = Cache.open(self.catalog, settings, cache_dir)
-        self.size, self.with_maps = size, settings.maps is not None
-        labelled = ~np.isnan(self.cache.label)
-        self.rows = np.flatnonzero(labelled | keep_unlabelled)
-        self.unlabelled = int((~labelled).sum())
-        if not len(self.rows):
-            raise CatalogError(
-                self.catalog.source, "no labelled rows", "Fill the column label: 1 for lenses, 0 for others."
-            )
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> Batch:
-        return {name: values[0] for name, values in self.__getitems__([index]).items()}
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        """A whole batch in one read; the loader must pass it on as it is (``collate_fn=as_it_is``)."""
-        rows = self.rows[np.asarray(indices)]
-        cache = self.cache
-        columns: dict[str, NDArray[Any]] = {
-            "image": cache.read(rows, self.size),
-            "label": cache.label[rows],
-            "composite": cache.composite[rows],
-            "dx": cache.dx[rows],
-            "dy": cache.dy[rows],
-            **(cache.read_maps(rows, self.size) if self.with_maps else {}),
-        }
-        return {name: torch.from_numpy(values) for name, values in columns.items()}
-
-    @property
-    def files(self) -> list[Path]:
-        """The image file of each row."""
-        paths = self.catalog.paths
-        return [paths[row] for row in self.rows]
-
-    @property
-    def labels(self) -> NDArray[np.float32]:
-        """The label of each row."""
-        return self.cache.label[self.rows]
-
-
-def as_it_is(batch: Any) -> Any:
-    """Collation of what is a batch already."""
-    return batch
 
 
 class LensDataModule(LightningDataModule):

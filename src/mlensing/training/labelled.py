@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mlensing.data.cache import data_fingerprint
-from mlensing.data.module import CachedSplit, LensDataModule
+from mlensing.data.cached import CachedSplit
+from mlensing.data.module import LensDataModule
 from mlensing.errors import ConfigError
 
 Batch = dict[str, Tensor]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mlensing.data.module import CachedSplit
+from mlensing.data.cached import CachedSplit
 from mlensing.data.normalise import sky
 from mlensing.data.split import assign_splits
 from mlensing.errors import ConfigError

@@ -13,7 +13,7 @@ from torch import Generator
 
 from mlensing.contract import CHANNELS, BandStatistics, ModelContract, Representation
 from mlensing.data.cache import CacheSettings
-from mlensing.data.module import CachedSplit
+from mlensing.data.cached import CachedSplit
 from mlensing.data.normalise import KINDS, Normaliser, measure_statistics
 from mlensing.data.pool import margin_within, pooled, tell_rejected
 from mlensing.errors import ConfigError

@@ -11,7 +11,7 @@ from torch import nn
 
 from mlensing.contract import ModelContract
 from mlensing.data.cache import CacheSettings
-from mlensing.data.module import CachedSplit
+from mlensing.data.cached import CachedSplit
 from mlensing.data.normalise import KINDS, Normaliser
 from mlensing.errors import CatalogError, ConfigError
 from mlensing.evaluation.probe import PROBES, knn_auc

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from mlensing.data.cache import FOLDER, CacheSettings
-from mlensing.data.module import Batch, CachedSplit, LensDataModule, tell_rows
+from mlensing.data.cached import Batch, CachedSplit
+from mlensing.data.module import LensDataModule, tell_rows
 from mlensing.data.pool import pooled, tell_rejected
 from mlensing.errors import ConfigError
 from mlensing.provenance import fingerprint
