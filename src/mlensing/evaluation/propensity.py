@@ -28,9 +28,10 @@ from numpy.typing import ArrayLike, NDArray
 from mlensing.evaluation.calibration import sigmoid
 from mlensing.evaluation.curves import Array
 
-WIDTHS = (100.0, 10.0, 3.0, 2.0)
-"""Standard deviations of the normal priors of P(lens)'s intercept and slopes, e's intercept and slopes, in units of the
-labelled lenses' spread about their mean: weak, but they keep a fit of a handful of labels finite."""
+WIDTHS = {"lens": (100.0, 10.0, 1.0), "labelling": (3.0, 2.0, 2.0)}
+"""Standard deviations of the normal priors about zero of intercept, first slope and further ones, in units of the
+labelled lenses' spread about their mean. They keep a fit of a handful of labels finite: what stands beside the score is
+taken to tell little that the score does not, unless the labels say otherwise."""
 STARTS = (-3.0, -1.0, 1.0)
 """Log-odds of e that a fit starts from."""
 STEPS, ENOUGH = 200, 1e-6
@@ -113,8 +114,8 @@ def fit_propensity(
     """P(lens | x) and the labelling propensity of the greatest likelihood, and the number of lenses.
 
     Arguments:
-        features: [N, F] or [N], what P(lens | x) depends on: the score (log-odds) of a finder, and the attributes too,
-            unless the score is known to hold all that they say of a row being a lens.
+        features: [N, F] or [N], what P(lens | x) depends on: first the score (log-odds) of a finder, then the
+            attributes too, unless the score is known to hold all that they say of a row being a lens.
         attributes: [N, A] or [N], what the labelling depends on; None if lenses were labelled at random.
         labelled: [N], true for labelled lenses. Leave known non-lenses out: the rest is a survey of its own.
         weights: [N], how many rows of the survey each stands for.
@@ -211,9 +212,8 @@ def _factors(rows: Rows, parameters: Array) -> tuple[Array, Array]:
 
 def _precision(rows: Rows) -> Array:
     """Inverse squares of the priors' widths [P]; their means are zero."""
-    of_lens, of_labelling = WIDTHS[:2], WIDTHS[2:]
-    counts = ((of_lens, rows.x.shape[1]), (of_labelling, rows.a.shape[1]))
-    return np.concatenate([[width[0], *[width[1]] * (count - 1)] for width, count in counts]) ** -2.0
+    counts = ((WIDTHS["lens"], rows.x.shape[1]), (WIDTHS["labelling"], rows.a.shape[1]))
+    return np.concatenate([[*width[:2], *[width[2]] * count][:count] for width, count in counts]) ** -2.0
 
 
 def _likelihood(rows: Rows, weights: Array, parameters: Array) -> Array:
