@@ -84,8 +84,8 @@ def percentiles(values: Array, level: float) -> tuple[float, float]:
     """Bounds between which a share ``level`` of the finite values lies; NaN where there is none.
 
     Example:
-        >>> percentiles(np.arange(101.0), 0.9)
-        (5.0, 95.0)
+        >>> percentiles(np.arange(101.0), 0.5)
+        (25.0, 75.0)
     """
     known = values[np.isfinite(values)]  # a resample may lack a figure, such as the precision of nothing
     if not known.size:
