@@ -24,6 +24,9 @@ TOGETHER = 10
 SURE, FEW = 0.9, 10.0
 """Where a row is a lens with at least this probability by its score, labels show the propensity itself; where fewer
 lenses than this are so, the number rests on the logistic form alone."""
+SCARCE, LOOSE = 30, 5.0
+"""With fewer labels, and where the upper bound is so many times the lower, the number may be wrong by as much: in
+``benchmarks/positive_unlabelled.py`` a dozen labels gave a tenth of the lenses, or twenty times as many."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def census(
     return Census(
         number, Interval(*(float(v * per) for v in number)), int(s.sum()), int((~s).sum()), share,
         _named(fit.lens, ("score", *names)), _named(fit.labelling, names), plain, sure,
-        _doubts(int(s.sum()), sure), probability, chance,
+        _doubts(int(s.sum()), sure, number), probability, chance,
     )  # fmt: skip
 
 
@@ -175,10 +178,14 @@ def _named(coefficients: Array, names: Sequence[str]) -> dict[str, float]:
     return dict(zip(("intercept", *known), coefficients.tolist(), strict=True))
 
 
-def _doubts(labelled: int, sure: float) -> list[str]:
+def _doubts(labelled: int, sure: float, number: Interval) -> list[str]:
     found = []
-    if labelled < FEW:
-        found.append(f"only {labelled} labelled lenses: the interval may be too short")
+    if labelled < SCARCE:
+        found.append(
+            f"only {labelled} labelled lenses: the number may be wrong by a factor of several, whatever its bounds"
+        )
+    if number.high > LOOSE * number.low:
+        found.append("the labels do not settle the number: see its bounds")
     if sure < FEW:
         found.append(
             f"only {sure:.1f} lenses have a probability above {SURE} by their scores: the number rests on the logistic "
