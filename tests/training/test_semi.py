@@ -202,7 +202,7 @@ def smooth(count: int, size: int) -> Tensor:
 @pytest.mark.parametrize("margin", [4, 0])
 def test_maps_are_turned_back_before_they_are_compared(margin: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a network that turns with its image, teacher and student agree, whatever the two views; else they do not."""
-    monkeypatch.setattr(semi, "exposed", lambda image, *rest: image)
+    monkeypatch.setattr(semi, "exposed", lambda image, *rest, **more: image)
     terms = {"task": "maps"}
     finder = MeanTeacher(contract().model_copy(update=terms), Shows(), shift_px=4, loss={"bce": 1.0, "kappa": 1.0})
     finder.normaliser = AsItIs()  # type: ignore[assignment]
@@ -341,3 +341,11 @@ def test_images_that_cannot_teach_are_refused(data_dir: Path, partly: Path, tmp_
     with pytest.raises(ConfigError, match="some unlabelled images are composite"):
         fit_semi(str(partly), **options)
     assert not (tmp_path / "logs").exists()
+
+
+def test_the_student_sees_at_least_the_noise_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = finder_for(monkeypatch)
+    image = torch.randn(64, 3, 48, 48, generator=Generator().manual_seed(0))
+    rows = {"image": image, "composite": torch.zeros(64, dtype=torch.bool), "dx": torch.ones(64), "dy": torch.ones(64)}
+    strong, _, _ = finder.taught(rows, Generator().manual_seed(1))
+    assert float(sky(strong)[1].mean()) == pytest.approx(1.15, abs=0.08)  # the root of 1 + u^2, u even in [0, 1]

@@ -132,9 +132,9 @@ class LensDataModule(LightningDataModule):
         if self.keep_unlabelled:
             lens = split.labels >= 0.5
             batches: dict[str, Any] = {"batch_size": self.batch_size, "seed": self.seed, **self._process}
-            return self._loader(
-                split, WithRare(np.flatnonzero(lens), np.flatnonzero(~lens), **batches), self.batch_size
-            )
+            balanced = WithRare(np.flatnonzero(lens), np.flatnonzero(~lens), **batches)
+            balanced.set_epoch(self.epochs)
+            return self._loader(split, balanced, self.batch_size)
         order = Shuffled(len(split), seed=self.seed, **self._process)
         order.set_epoch(self.epochs)
         return self._loader(split, order, self.batch_size, drop_last=len(order) > self.batch_size)

@@ -17,13 +17,14 @@ from torch import Generator, Tensor, nn
 
 from mlensing.contract import ModelContract
 from mlensing.data.augment import augment
+from mlensing.data.normalise import sky
 from mlensing.models.maps import CORE
 from mlensing.physics import interior_mask
 from mlensing.training.finder import Finder
 from mlensing.training.losses import consistency, with_teacher
 from mlensing.training.schedules import averaging_decay, pseudo_threshold, unlabelled_count, unlabelled_ratio
 from mlensing.training.semi_losses import disagreement, pseudo_bce, pseudo_labels
-from mlensing.training.views import exposed
+from mlensing.training.views import TURNED, exposed, middle
 
 Batch = dict[str, Tensor]
 STUDENT = "student."
@@ -115,7 +116,8 @@ class MeanTeacher(Finder):
         if self.contract.task == "maps":
             still |= laid_back(said, moved["place"], moved["mask"], shape)
         strong, moved = augment(raw, still, generator, shift_px=shift, rotate_deg=ANY_ANGLE, size=size)
-        strong = exposed(strong, rows["composite"], generator)
+        background = sky(middle(raw, size))  # a turn has taken noise that the view shall have back
+        strong = exposed(strong, rows["composite"], generator, background=background, kept=TURNED)
         strong, composite = self._composed(strong, {**rows, **moved}, generator)
         spacing = {name: moved.pop(name) for name in ("dx", "dy")}
         return strong, composite, with_teacher(spacing, {"logit": said["logit"], **moved})
