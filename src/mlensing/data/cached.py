@@ -7,6 +7,7 @@ where there is none.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,12 @@ class CachedSplit(Dataset[Batch]):
             **(cache.read_maps(rows, self.size) if self.with_maps else {}),
         }
         return {name: torch.from_numpy(values) for name, values in columns.items()}
+
+    def part(self, chosen: NDArray[np.bool_]) -> CachedSplit:
+        """Some of these images, by a flag for each; of the same cache."""
+        part = copy.copy(self)
+        part.rows = self.rows[chosen]
+        return part
 
     @property
     def files(self) -> list[Path]:

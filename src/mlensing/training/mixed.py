@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -161,13 +160,7 @@ def _divided(files: CachedSplit, most: int, seed: int) -> tuple[CachedSplit, Cac
     if not (split == 1).any() or not (split == 0).any():
         problem = f"{len(files)} images are too few to hold some back"
         raise ConfigError("data", problem, "Give 20 or more, of more than one group.")
-    return _of(files, split == 0), _of(files, split == 1)
-
-
-def _of(files: CachedSplit, chosen: NDArray[np.bool_]) -> CachedSplit:
-    part = copy.copy(files)
-    part.rows = files.rows[chosen]
-    return part
+    return files.part(split == 0), files.part(split == 1)
 
 
 def _named(rows: Mapping[str, Tensor], **more: Tensor) -> Batch:

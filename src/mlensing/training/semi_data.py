@@ -109,8 +109,7 @@ class PartlyLabelled(LensDataModule):
         train = self.split("train")
         if train.unlabelled:
             own = CachedSplit(train.catalog, self.settings, cache_dir=self._cache_of("train"), keep_unlabelled=True)
-            own.rows = own.rows[np.isnan(own.labels)]
-            self.pools.append(own)
+            self.pools.append(own.part(np.isnan(own.labels)))
         if self.unlabelled is not None:
             self.pools.append(self._further(self.summary()["pixel_scale"]))
         if not self.pools:

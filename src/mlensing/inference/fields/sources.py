@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter, maximum_filter
 
 from mlensing.data.cutout import select_bands
 from mlensing.data.field import Field
+from mlensing.data.normalise import MAD_TO_SIGMA
 from mlensing.errors import ConfigError
 from mlensing.inference.fields.windows import Window
 
@@ -20,8 +21,6 @@ REACH = 5
 """Of sources nearer to each other than this along both axes only the brightest counts [px of the network]."""
 STRIP = 256
 """Rows looked at together; their noise is taken as one."""
-MAD = 1.4826
-"""Deviation of a Gaussian over the median of its absolute deviations."""
 
 
 def find_sources(field: Field, bands: tuple[str, ...], window: Window, *, detection: float = 20.0) -> Places:
@@ -63,7 +62,7 @@ def _strips(
         known = smooth[:, ~strip.mask]
         if known.size:
             middle = np.median(known, 1)[:, None, None]
-            noise = MAD * np.median(np.abs(known - middle[:, 0]), 1)[:, None, None]
+            noise = MAD_TO_SIGMA * np.median(np.abs(known - middle[:, 0]), 1)[:, None, None]
             signal = ((smooth - middle) / np.maximum(noise, np.finfo(np.float32).tiny)).sum(0)
             level = np.where(strip.mask, 0, signal / len(smooth) ** 0.5).astype(np.float32)
             yield start, level, own - start, min(own + STRIP, field.shape[0]) - start
