@@ -35,6 +35,21 @@ def test_write_is_read_back_from_another_folder(tmp_path: Path) -> None:
     assert (tmp_path / "deep/train/index.csv").read_text().splitlines()[1] == "../../a,1,x"
 
 
+def test_an_index_behind_a_link_finds_its_images(tmp_path: Path) -> None:
+    catalog = Catalog.read(index(tmp_path, "filepath,label\na,1\nb,0\n", *"ab"))
+    (tmp_path / "disk/one/deep").mkdir(parents=True)
+    link(tmp_path / "here", tmp_path / "disk/one/deep")
+    catalog.write(tmp_path / "here/index.csv")
+    assert all(path.is_file() for path in Catalog.read(tmp_path / "here/index.csv").paths)
+
+
+def link(where: Path, to: Path) -> None:
+    try:
+        where.symlink_to(to, target_is_directory=True)
+    except OSError as error:
+        pytest.skip(f"no links here: {error}")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

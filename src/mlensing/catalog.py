@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +122,8 @@ class Catalog:
         """Write as an index CSV, whole or not at all; file paths become relative to its folder where possible."""
         path = Path(path)
         table = self.table.copy()
-        table["filepath"] = [_relative(p, path.parent) for p in self.paths]
+        real, folder = cache(Path.resolve), path.parent.resolve()  # a link's own parent is not where ".." leads
+        table["filepath"] = [_relative(real(p.parent) / p.name, folder) for p in self.paths]
         table["label"] = ["" if np.isnan(value) else f"{value:g}" for value in self.labels]
         with replacing(path) as beside:
             table.to_csv(beside, index=False, encoding="utf-8", lineterminator="\n")
@@ -235,4 +236,4 @@ def _relative(path: Path, folder: Path) -> str:
     try:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:
-        return path.resolve().as_posix()
+        return path.as_posix()
