@@ -1,18 +1,20 @@
 """What unlabelled images buy where labels are few: ROC AUC and accuracy by number of labels.
 
-    python benchmarks/few_labels.py [--full] [--init PRETRAINED] [--labels N ...] [--seed S]
+    python benchmarks/few_labels.py [--full] [--labels N ...] [--seed S]
 
-A small ResNet learns to tell the lenses of the paper's simulated sky from impostors in up to four ways: from labels
-alone, from weights pretrained without labels (``--init``; left out if not given), with a mean teacher, and with both.
-All have the same labelled images, half of them lenses, the same number of steps and the same average of weights; none
-chooses an epoch, what is judged are the weights at the end. Labels alone is ``train_semi`` with a warm-up that never
-ends, in which no unlabelled image has any part. The unlabelled images are the training set without its labels. All are
-judged on another sky. Seeds choose labelled images, first weights and order. Intervals are of 95 %: of a row by
+A small ResNet learns to tell the lenses of the paper's simulated sky from impostors in four ways: from labels alone,
+from weights pretrained without labels (MoCo v3, ``mlensing pretrain``), with a mean teacher, and with both. All have
+the same labelled images, half of them lenses, the same number of steps and the same average of weights; none chooses an
+epoch, what is judged are the weights at the end. Labels alone is ``train_semi`` with a warm-up that never ends, in
+which no unlabelled image has any part. The unlabelled images, of the mean teacher and of pretraining, are the training
+set without its labels. Pretraining passes over nine tenths of them 50 times (2 without ``--full``), holding out the
+rest; it is made once, of one seed, for all rows, so its own scatter is in no interval, and its time in no row.
+All are judged on another sky. Seeds choose labelled images, first weights and order. Intervals are of 95 %: of a row by
 bootstrap over the images judged, of a mean over seeds by Student's t.
 
-Rows go to ``runs/out/few_labels/``; those that are there are not computed again, an interrupted training goes on. The
-default only shows that it runs. ``--full`` takes 10,240 training images, 2,048 to judge, 50 to 5,000 labels and three
-seeds: an hour and a half on one core, and as long again with ``--init``.
+Rows go to ``runs/out/few_labels/``, and so do pretrained weights; what is there is not computed again, an interrupted
+training goes on. The default only shows that it runs. ``--full`` takes 10,240 training images, 2,048 to judge, 50 to
+5,000 labels and three seeds: three hours on one core (estimated), and pretraining, perhaps another.
 """
 
 from __future__ import annotations
@@ -34,9 +36,10 @@ from mlensing.catalog import Catalog
 from mlensing.data.module import LensDataModule
 from mlensing.evaluation.bootstrap import intervals
 from mlensing.evaluation.metrics import accuracy, roc_auc
-from mlensing.provenance import fingerprint, replacing
+from mlensing.provenance import replacing
 from mlensing.simulate import simulate
 from mlensing.training.fit_semi import fit_semi
+from mlensing.training.pretrain import pretrain
 from mlensing.training.run import scores
 
 MIXTURE, OUT, BANDS = "configs/paper_synthetic.yaml", Path("runs/out/few_labels"), ["g", "r", "i"]
@@ -58,18 +61,23 @@ class Size(NamedTuple):
     warmup_epochs: int
     seeds: int
     width: int
+    passes: int
+    batch: int
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """What learns, and the pixels it takes."""
+        options = {"width": self.width, "stem": "stride2"}
+        return {"model": "resnet10", "model_options": options, "bands": BANDS, "input_size": PIXELS, "shift_px": SHIFT}
 
 
-QUICK = Size("quick", 384, 256, {64: 8}, 15, 2, 1, 8)
-FULL = Size("full", 10_240, 2048, {50: 16, 200: 16, 1000: 24, 5000: 40}, 50, 5, 3, 16)
+QUICK = Size("quick", 384, 256, {64: 6}, 15, 2, 1, 8, 2, 64)
+FULL = Size("full", 10_240, 2048, {50: 16, 200: 16, 1000: 24, 5000: 24}, 50, 5, 3, 16, 50, 256)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="the experiment itself")
-    parser.add_argument(
-        "--init", help="weights pretrained without labels: resnet10, width 16 (8 without --full), stride2"
-    )
     parser.add_argument("--labels", type=int, nargs="+", help="of the numbers of labels these alone")
     parser.add_argument("--seed", type=int, help="this seed alone")
     given = parser.parse_args()
@@ -77,23 +85,22 @@ def main() -> None:
     size = FULL if given.full else QUICK
     chosen = [count for count in size.epochs if given.labels is None or count in given.labels]
     seeds = range(size.seeds) if given.seed is None else [given.seed]
-    rows = [row for count in chosen for seed in seeds for row in group(size, count, seed, given.init)]
+    rows = [row for count in chosen for seed in seeds for row in group(size, count, seed)]
     if not rows:
         parser.error(f"--labels: choose among {', '.join(map(str, size.epochs))}")
     print(f"FEW_LABELS_AUC_GAIN = {summary(rows):.3f} (aim 0.02)")
 
 
-def group(size: Size, labels: int, seed: int, init: str | None) -> list[Row]:
+def group(size: Size, labels: int, seed: int) -> list[Row]:
     """The rows of one set of labelled images: those of the table, and those that it lacked."""
     table, found = OUT / f"{size.name}.csv", []
     work = OUT / f"{size.name}_{labels}_{seed}"
-    for method in (ALONE, PRETRAINED, TAUGHT, BOTH) if init else (ALONE, TAUGHT):
-        start = init if method in (PRETRAINED, BOTH) else None
-        mark = fingerprint(Path(start).read_bytes()) if start else ""
+    for method in (ALONE, PRETRAINED, TAUGHT, BOTH):
+        mark = f"{size.passes} passes" if method in (PRETRAINED, BOTH) else ""
         row = dict(zip(KEY, (labels, seed, method, mark, size.epochs[labels] * size.epoch_steps), strict=True))
         known = pd.read_csv(table, keep_default_na=False).to_dict("records") if table.is_file() else []
         old = [one for one in known if all(str(one[name]) == str(row[name]) for name in KEY)]
-        row = old[0] if old else row | judged(size, row, work, start)
+        row = old[0] if old else row | judged(size, row, work)
         if not old:
             with replacing(table) as beside:
                 pd.DataFrame([*known, row]).to_csv(beside, index=False, float_format="%.6g")
@@ -107,16 +114,17 @@ def group(size: Size, labels: int, seed: int, init: str | None) -> list[Row]:
     return found
 
 
-def judged(size: Size, row: Row, work: Path, init: str | None) -> Row:
+def judged(size: Size, row: Row, work: Path) -> Row:
     """Train one network, and what it makes of the sky that judges."""
     sky, judging = skies(size)
     data = labelled(sky, judging, row["labels"], row["seed"], work / "data")
+    init = str(pretrained(size, sky)) if row["init"] else None
     epochs, start = size.epochs[row["labels"]], time.process_time()
+    taught = row["method"] in (TAUGHT, BOTH)
     best = fit_semi(
-        str(data), unlabelled=str(sky), warmup_epochs=size.warmup_epochs if row["method"] in (TAUGHT, BOTH) else epochs,
-        epoch_steps=size.epoch_steps, max_epochs=epochs, bands=BANDS, input_size=PIXELS, shift_px=SHIFT,
-        model="resnet10", model_options={"width": size.width, "stem": "stride2"}, lr=3e-3, init=init,
-        seed=row["seed"], accelerator="cpu", resume="auto", log_dir=str(work / row["method"].replace(" ", "_")),
+        str(data), unlabelled=str(sky / "index.csv"), warmup_epochs=size.warmup_epochs if taught else epochs,
+        epoch_steps=size.epoch_steps, max_epochs=epochs, **size.network, lr=3e-3, init=init, seed=row["seed"],
+        accelerator="cpu", resume="auto", log_dir=str(work / row["method"].replace(" ", "_")),
     )  # fmt: skip
     spent = time.process_time() - start
     held_out = LensDataModule(judging, bands=BANDS, input_size=PIXELS)
@@ -124,6 +132,20 @@ def judged(size: Size, row: Row, work: Path, init: str | None) -> Row:
     auc = intervals({"auc": roc_auc}, truth, logits)["auc"]
     right = accuracy(truth, 1 / (1 + np.exp(-logits)))
     return {"auc": auc.value, "auc_low": auc.low, "auc_high": auc.high, "accuracy": right, "cpu_s": spent}
+
+
+def pretrained(size: Size, sky: Path) -> Path:
+    """Weights of MoCo at the end of so many passes over the sky without its labels; made once."""
+    kept, work = OUT / f"{size.name}_{size.passes}_passes.ckpt", OUT / f"{size.name}_{size.passes}_passes"
+    if not kept.is_file():
+        best = pretrain(
+            [str(sky / "index.csv")], **size.network, epochs=size.passes, batch_size=size.batch, seed=0,
+            accelerator="cpu", resume="auto", log_dir=str(work),
+        )  # fmt: skip
+        with replacing(kept) as beside:
+            shutil.copyfile(best.with_name("last.ckpt"), beside)
+        shutil.rmtree(work)
+    return kept
 
 
 def skies(size: Size) -> tuple[Path, Path]:

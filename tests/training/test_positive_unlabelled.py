@@ -18,7 +18,8 @@ from mlensing.errors import CatalogError, ConfigError
 from mlensing.evaluation.calibration import remove_class_weight_shift, sigmoid
 from mlensing.evaluation.calibrators import calibrate
 from mlensing.models.checkpoint import read_checkpoint
-from mlensing.training.fit import fit
+from mlensing.training.fit import fit, fit_live
+from mlensing.training.fit_semi import fit_semi
 from mlensing.training.losses import LOSSES, weighted_bce
 from mlensing.training.positive_unlabelled import nnpu
 from mlensing.training.run import scores
@@ -180,6 +181,10 @@ def test_every_batch_has_its_lenses_and_every_other_image_comes_once(unlabelled_
     assert [len(b["label"]) for b in batches[0]] == [16, 16, 16]
     free = [torch.cat([b["image"][b["label"].isnan(), 0, 0, 0] for b in epoch]) for epoch in batches]
     assert all(len(values.unique()) == 36 for values in free) and not torch.equal(*free)
+    resumed = LensDataModule(unlabelled_dir, input_size=32, batch_size=16, keep_unlabelled=True)
+    resumed.load_state_dict({"epochs": 1})
+    again = [batch["image"] for batch in resumed.train_dataloader()]
+    assert all(torch.equal(one, other["image"]) for one, other in zip(again, batches[1], strict=True))
 
 
 def test_processes_share_the_others_and_all_have_lenses() -> None:
@@ -204,6 +209,13 @@ def test_processes_share_the_others_and_all_have_lenses() -> None:
 def test_settings_that_cannot_be_are_told(wrong: dict[str, object], said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=said):
         fit(str(tmp_path), **wrong)  # type: ignore[arg-type]
+
+
+def test_trainings_without_a_prior_name_the_one_that_has_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"mlensing train.*--prior"):
+        fit_semi(str(tmp_path), loss={"nnpu": 1.0})
+    with pytest.raises(ConfigError, match=r"mlensing train.*--prior"):
+        fit_live("nowhere.yaml", draws=64, loss={"nnpu": 1.0})
 
 
 def test_data_without_unlabelled_images_are_told(data_dir: Path, tmp_path: Path) -> None:

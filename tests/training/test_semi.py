@@ -317,7 +317,7 @@ def test_rare_pseudo_labels_leave_the_finders_prior_alone(monkeypatch: pytest.Mo
         ({"consistency": -1.0}, ConfigError, "consistency"),
         ({"pseudo": float("nan")}, ConfigError, "pseudo"),
         ({"epoch_steps": -2}, ConfigError, "epoch_steps"),
-        ({"unlabelled": "nowhere"}, CatalogError, "nowhere"),
+        ({"unlabelled": "nowhere"}, CatalogError, "nowhere: there is no such index"),
         ({"resume": "nowhere.ckpt"}, ContractError, "nowhere.ckpt"),
     ],
 )

@@ -47,10 +47,13 @@ def pooled(
         path of the index.
 
     Raises:
-        CatalogError: not one image can be used, or an index that cannot be read.
+        CatalogError: nothing of that name, not one image can be used, or an index that cannot be read.
         ImageError: a folder without images.
         SurveyError, ConfigError: an unknown survey, an impossible pixel scale.
     """
+    for entry in data:
+        if not Path(entry).exists():
+            raise CatalogError(entry, "there is no such index or folder", "Correct the path.")
     catalog, rejected = _listed(gather(data, survey=survey, pixel_scale=pixel_scale))
     table = catalog.table.to_csv(index=False).encode()
     settings = repr((tuple(bands), survey, pixel_scale)).encode()

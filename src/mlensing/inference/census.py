@@ -38,7 +38,8 @@ def count_lenses(
 
     Nobody need say what is no lens. Without ``propensity`` it is assumed that lenses were labelled at random; bright or
     wide ones are often labelled first, and then the number is too small. ``mlensing.evaluation.propensity`` says what
-    else is assumed: above all, that the finder gives its highest scores to lenses alone.
+    else is assumed: above all, that the finder gives its highest scores to lenses alone. On scores of images intervals
+    are somewhat too short (``docs/RESULTS_FEW_LABELS.md``); from fewer than thirty labels take orders of magnitude.
 
     Arguments:
         scores: the table that ``predict`` wrote for all images of the survey, CSV or Parquet.

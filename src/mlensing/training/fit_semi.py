@@ -12,7 +12,8 @@ from mlensing.errors import ConfigError, ContractError
 from mlensing.models.checkpoint import read_checkpoint
 from mlensing.training.describe import file_contract, require_positive
 from mlensing.training.fit import new_finder, running
-from mlensing.training.losses import task_of
+from mlensing.training.losses import MAP_TERMS, task_of
+from mlensing.training.positive_unlabelled import require_prior
 from mlensing.training.run import Monitor, checkpoint_to_resume, run
 from mlensing.training.semi import MeanTeacher
 from mlensing.training.semi_data import PartlyLabelled
@@ -104,6 +105,7 @@ def fit_semi(
     settings["resume"] = checkpoint_to_resume(resume, log_dir)
     require_positive(batch_size=batch_size, max_epochs=max_epochs, epoch_steps=epoch_steps or 1)
     require_teaching(settings)
+    require_prior(loss, None, MAP_TERMS)
     seed_everything(seed, verbose=False)
     data = PartlyLabelled(
         data_dir, unlabelled=unlabelled, epoch_steps=epoch_steps, bands=bands or CHANNELS, input_size=input_size,

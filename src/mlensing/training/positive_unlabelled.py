@@ -82,7 +82,8 @@ def require_prior(loss: Collection[str] | None, prior: float | None, elsewhere: 
     terms = set(loss or ())
     if (prior is not None) != ("nnpu" in terms):
         problem = "nnpu and prior go together, and only one is given"
-        raise ConfigError("loss", problem, "Give both, --loss '{nnpu: 1.0}' --prior 0.001, or neither.")
+        remedy = "Use `mlensing train` with both, --loss '{nnpu: 1.0}' --prior 0.001, or neither."
+        raise ConfigError("loss", problem, remedy)
     if prior is not None and not 0 < prior < 1:
         raise ConfigError("prior", f"expected a share in (0, 1), got {prior}", "Take 0.001, say.")
     if "nnpu" in terms and terms & set(elsewhere):
