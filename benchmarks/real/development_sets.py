@@ -1,4 +1,4 @@
-"""The real development images as one table, and as `train_live --labelled` takes them.
+"""The real development images as one table, as `train_live --labelled` takes them, and without labels for `pretrain`.
 
     python benchmarks/real/development_sets.py DATA --output_dir DIR
 
@@ -19,17 +19,22 @@ from PIL import Image
 from mlensing.provenance import fingerprint
 
 LEARNT_FROM = ("graded", "gallery", "field", "other", "decals", "legacy real", "des ellipticals")
-SURVEYS = {"decals": ("legacy", 0.262), "legacy real": ("legacy", 0.262), "des ellipticals": ("des", 0.263)}
+LEGACY, CFHTLS = ("legacy", 0.262), ("cfhtls", 0.187)
+SURVEYS = {
+    **{name: LEGACY for name in ("decals", "legacy real", "legacy painted")},
+    **{"des ellipticals": ("des", 0.263), "bologna ground": ("kids", 0.2), "bologna space": ("euclid", 0.1)},
+}  # fmt: skip
 VALIDATES = 6
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="folder of the development sets")
-    parser.add_argument("--output_dir", required=True, help="train/index.csv, val/index.csv and images go here")
+    parser.add_argument("--output_dir", required=True, help="train/index.csv, val/index.csv, images.csv and images go here")
     chosen = parser.parse_args()
     sets = all_sets(Path(chosen.data), Path(chosen.output_dir) / "images")
     print(f"wrote {labelled(sets[sets['label'].notna()], Path(chosen.output_dir))}")
+    indexed(sets).assign(label="").to_csv(Path(chosen.output_dir) / "images.csv", index=False)
 
 
 def all_sets(data: Path, scratch: Path) -> pd.DataFrame:
@@ -152,14 +157,20 @@ def write(path: Path, cube: np.ndarray, bands: str, scale: float, survey: str) -
 def labelled(table: pd.DataFrame, folder: Path) -> Path:
     """The images to learn from as ``prepare`` would divide them: one object in six validates."""
     table = table[table["set"].isin(LEARNT_FROM)]
-    surveys = [SURVEYS.get(name, ("cfhtls", 0.187)) for name in table["set"]]
-    rows = pd.DataFrame({"filepath": table["file"].map(os.path.abspath), "label": table["label"]})
-    rows["survey"], rows["pixel_scale_arcsec"] = zip(*surveys, strict=True)
+    rows = indexed(table)
     held = table["object"].map(lambda name: int(fingerprint(f"val {name}".encode()), 16) % VALIDATES == 0)
     for name, part in (("train", rows[~held]), ("val", rows[held])):
         (folder / name).mkdir(parents=True)
         part.to_csv(folder / name / "index.csv", index=False)
     return folder
+
+
+def indexed(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of an index CSV."""
+    surveys = [SURVEYS.get(name, CFHTLS) for name in table["set"]]
+    rows = pd.DataFrame({"filepath": table["file"].map(os.path.abspath), "label": table["label"]})
+    rows["survey"], rows["pixel_scale_arcsec"] = zip(*surveys, strict=True)
+    return rows
 
 
 if __name__ == "__main__":
