@@ -1,6 +1,6 @@
 """What unlabelled images buy where labels are few: ROC AUC and accuracy by number of labels.
 
-    python benchmarks/few_labels.py [--full] [--labels N ...] [--seed S]
+    python benchmarks/few_labels.py [--full] [--labels N ...] [--seed S] [--methods NAME ...]
 
 A small ResNet learns to tell the lenses of the paper's simulated sky from impostors in four ways: from labels alone,
 from weights pretrained without labels (MoCo v3, ``mlensing pretrain``), with a mean teacher, and with both. All have
@@ -14,12 +14,13 @@ bootstrap over the images judged, of a mean over seeds by Student's t.
 
 Rows go to ``runs/out/few_labels/``, and so do pretrained weights; what is there is not computed again, an interrupted
 training goes on. The default only shows that it runs. ``--full`` takes 10,240 training images, 2,048 to judge, 50 to
-5,000 labels and three seeds: three hours on one core (estimated), and pretraining, perhaps another.
+5,000 labels and three seeds: two and a half hours of one core.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import shutil
 import statistics
@@ -28,7 +29,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
 from scipy.stats import t as student_t
 
@@ -36,7 +36,7 @@ from mlensing.catalog import Catalog
 from mlensing.data.module import LensDataModule
 from mlensing.evaluation.bootstrap import intervals
 from mlensing.evaluation.metrics import accuracy, roc_auc
-from mlensing.provenance import replacing
+from mlensing.provenance import replacing, write_json
 from mlensing.simulate import simulate
 from mlensing.training.fit_semi import fit_semi
 from mlensing.training.pretrain import pretrain
@@ -46,7 +46,7 @@ MIXTURE, OUT, BANDS = "configs/paper_synthetic.yaml", Path("runs/out/few_labels"
 PIXELS, SHIFT = 56, 4  # of 64: what is shifted and turned in has been simulated
 JUDGING_SKY, VALIDATED = 1000, 64
 ALONE, PRETRAINED, TAUGHT, BOTH = "labels alone", "pretrained", "mean teacher", "both"
-KEY = ["labels", "seed", "method", "init", "steps"]
+METHODS = ALONE, PRETRAINED, TAUGHT, BOTH
 Row = dict[str, Any]
 
 
@@ -80,30 +80,28 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="the experiment itself")
     parser.add_argument("--labels", type=int, nargs="+", help="of the numbers of labels these alone")
     parser.add_argument("--seed", type=int, help="this seed alone")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="these, and labels alone")
     given = parser.parse_args()
     torch.set_num_threads(1)
     size = FULL if given.full else QUICK
     chosen = [count for count in size.epochs if given.labels is None or count in given.labels]
     seeds = range(size.seeds) if given.seed is None else [given.seed]
-    rows = [row for count in chosen for seed in seeds for row in group(size, count, seed)]
+    methods = [name for name in METHODS if name == ALONE or name in given.methods]
+    rows = [row for count in chosen for seed in seeds for row in group(size, count, seed, methods)]
     if not rows:
         parser.error(f"--labels: choose among {', '.join(map(str, size.epochs))}")
     print(f"FEW_LABELS_AUC_GAIN = {summary(rows):.3f} (aim 0.02)")
 
 
-def group(size: Size, labels: int, seed: int) -> list[Row]:
-    """The rows of one set of labelled images: those of the table, and those that it lacked."""
-    table, found = OUT / f"{size.name}.csv", []
-    work = OUT / f"{size.name}_{labels}_{seed}"
-    for method in (ALONE, PRETRAINED, TAUGHT, BOTH):
-        mark = f"{size.passes} passes" if method in (PRETRAINED, BOTH) else ""
-        row = dict(zip(KEY, (labels, seed, method, mark, size.epochs[labels] * size.epoch_steps), strict=True))
-        known = pd.read_csv(table, keep_default_na=False).to_dict("records") if table.is_file() else []
-        old = [one for one in known if all(str(one[name]) == str(row[name]) for name in KEY)]
-        row = old[0] if old else row | judged(size, row, work)
-        if not old:
-            with replacing(table) as beside:
-                pd.DataFrame([*known, row]).to_csv(beside, index=False, float_format="%.6g")
+def group(size: Size, labels: int, seed: int, methods: list[str]) -> list[Row]:
+    """The rows of one set of labelled images: those that are kept, and those that were lacking."""
+    found, work = [], OUT / f"{size.name}_{labels}_{seed}"
+    for method in methods:
+        file = OUT / f"{size.name}_rows/{labels}_{seed}_{method.replace(' ', '_')}.json"
+        if not file.is_file():
+            row: Row = {"labels": labels, "seed": seed, "method": method}
+            write_json(file, row | judged(size, row, work))
+        row = json.loads(file.read_text())
         print(
             f"{labels:5,} labels, seed {seed}, {method:12}: AUC {row['auc']:.4f} ({row['auc_low']:.4f} .. "
             f"{row['auc_high']:.4f}), accuracy {row['accuracy']:.4f}; {row['cpu_s']:.0f} s",
@@ -118,7 +116,7 @@ def judged(size: Size, row: Row, work: Path) -> Row:
     """Train one network, and what it makes of the sky that judges."""
     sky, judging = skies(size)
     data = labelled(sky, judging, row["labels"], row["seed"], work / "data")
-    init = str(pretrained(size, sky)) if row["init"] else None
+    init = str(pretrained(size, sky)) if row["method"] in (PRETRAINED, BOTH) else None
     epochs, start = size.epochs[row["labels"]], time.process_time()
     taught = row["method"] in (TAUGHT, BOTH)
     best = fit_semi(

@@ -20,17 +20,20 @@ from mlensing.provenance import fingerprint
 
 LEARNT_FROM = ("graded", "gallery", "field", "other", "decals", "legacy real", "des ellipticals")
 LEGACY, CFHTLS = ("legacy", 0.262), ("cfhtls", 0.187)
-SURVEYS = {
-    **{name: LEGACY for name in ("decals", "legacy real", "legacy painted")},
-    **{"des ellipticals": ("des", 0.263), "bologna ground": ("kids", 0.2), "bologna space": ("euclid", 0.1)},
-}  # fmt: skip
+SURVEYS = dict.fromkeys(("decals", "legacy real", "legacy painted"), LEGACY) | {
+    "des ellipticals": ("des", 0.263),
+    "bologna ground": ("kids", 0.2),
+    "bologna space": ("euclid", 0.1),
+}
 VALIDATES = 6
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="folder of the development sets")
-    parser.add_argument("--output_dir", required=True, help="train/index.csv, val/index.csv, images.csv and images go here")
+    parser.add_argument(
+        "--output_dir", required=True, help="train/index.csv, val/index.csv, images.csv and images go here"
+    )
     chosen = parser.parse_args()
     sets = all_sets(Path(chosen.data), Path(chosen.output_dir) / "images")
     print(f"wrote {labelled(sets[sets['label'].notna()], Path(chosen.output_dir))}")
