@@ -11,12 +11,12 @@ DATA=${DATA:-../shared/data} OUT=runs/out/pretrained END=version_0/checkpoints
 
 [ -d $OUT/labelled ] || python benchmarks/real/development_sets.py "$DATA" --output_dir $OUT/labelled
 mlensing pretrain --config configs/pretrain.yaml --data $OUT/labelled/images.csv --mixture configs/release_sky.yaml \
-  --simulated_share 0.75 --epochs 28 --model_options "{width: 24, stem: stride2, dropout: 0.2}" \
+  --simulated_share 0.75 --epochs 20 --model_options "{width: 24, stem: stride2, dropout: 0.2}" \
   --labelled $OUT/labelled --log_dir $OUT/moco --resume auto "$@"
 for seed in 42 43; do
   for start in "untrained" "pretrained --init $OUT/moco/$END/last.ckpt"; do
     read -r name init <<< "$start"
-    mlensing train_live --config configs/release.yaml --draws 65536 --precision 32-true --seed $seed $init \
+    mlensing train_live --config configs/release.yaml --draws 49152 --precision 32-true --seed $seed $init \
       --log_dir $OUT/${name}_$seed --resume auto "$@"
   done
 done
