@@ -16,8 +16,8 @@ mlensing pretrain --config configs/pretrain.yaml --data $OUT/labelled/images.csv
 for seed in 42 43; do
   for start in "untrained" "pretrained --init $OUT/moco/$END/last.ckpt"; do
     read -r name init <<< "$start"
-    mlensing train_live --config configs/release.yaml --draws 49152 --precision 32-true --seed $seed $init \
-      --log_dir $OUT/${name}_$seed --resume auto "$@"
+    mlensing train_live --config configs/release.yaml --draws 40960 --validation_draws 2048 --precision 32-true \
+      --seed $seed $init --log_dir $OUT/${name}_$seed --resume auto "$@"
   done
 done
 for name in untrained pretrained; do
