@@ -116,7 +116,7 @@ def judged(size: Size, row: Row, work: Path) -> Row:
     """Train one network, and what it makes of the sky that judges."""
     sky, judging = skies(size)
     data = labelled(sky, judging, row["labels"], row["seed"], work / "data")
-    init = str(pretrained(size, sky)) if row["method"] in (PRETRAINED, BOTH) else None
+    init = str(pretrained(size, sky, judging)) if row["method"] in (PRETRAINED, BOTH) else None
     epochs, start = size.epochs[row["labels"]], time.process_time()
     taught = row["method"] in (TAUGHT, BOTH)
     best = fit_semi(
@@ -132,13 +132,16 @@ def judged(size: Size, row: Row, work: Path) -> Row:
     return {"auc": auc.value, "auc_low": auc.low, "auc_high": auc.high, "accuracy": right, "cpu_s": spent}
 
 
-def pretrained(size: Size, sky: Path) -> Path:
-    """Weights of MoCo at the end of so many passes over the sky without its labels; made once."""
+def pretrained(size: Size, sky: Path, judging: Path) -> Path:
+    """Weights of MoCo at the end of so many passes over the sky without its labels; made once.
+
+    What the features are worth is told on the way, on the sky that judges, from which nothing is learned.
+    """
     kept, work = OUT / f"{size.name}_{size.passes}_passes.ckpt", OUT / f"{size.name}_{size.passes}_passes"
     if not kept.is_file():
         best = pretrain(
             [str(sky / "index.csv")], **size.network, epochs=size.passes, batch_size=size.batch, seed=0,
-            accelerator="cpu", resume="auto", log_dir=str(work),
+            labelled=str(judging / "val/index.csv"), accelerator="cpu", resume="auto", log_dir=str(work),
         )  # fmt: skip
         with replacing(kept) as beside:
             shutil.copyfile(best.with_name("last.ckpt"), beside)
