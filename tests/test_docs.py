@@ -22,8 +22,8 @@ from mlensing.simulate import Mixture
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 NAMES = [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
-BRANCHES = {"paper.sh": ([], ["--small"]), "release.sh": ([],)}
-"""Scripts that branch, with the arguments of each branch."""
+BRANCHES = {"paper.sh": ([], ["--small"]), "pretrained.sh": ([],), "release.sh": ([],)}
+"""Scripts that branch or loop, with the arguments of each branch."""
 SCRIPTS = [path for path in sorted((ROOT / "runs").glob("*.sh")) if path.name not in BRANCHES]
 OURS = ("mlensing", "python")
 SHELL = {"cd", "export", "rm", "echo", "set", "source", "ls", "head", "sbatch"}
