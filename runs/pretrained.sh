@@ -21,6 +21,6 @@ for seed in 42 43; do
   done
 done
 for name in untrained pretrained; do
-  echo "$name"
+  echo "$name" >&2
   python benchmarks/real_sky.py "$DATA" --checkpoint $OUT/${name}_4{2,3}/$END/best.ckpt --output_dir $OUT/$name
 done
