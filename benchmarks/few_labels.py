@@ -14,7 +14,7 @@ bootstrap over the images judged, of a mean over seeds by Student's t.
 
 Rows go to ``runs/out/few_labels/``, and so do pretrained weights; what is there is not computed again, an interrupted
 training goes on. The default only shows that it runs. ``--full`` takes 10,240 training images, 2,048 to judge, 50 to
-5,000 labels and three seeds: two and a half hours of one core.
+5,000 labels and three seeds: three hours of one core.
 """
 
 from __future__ import annotations
