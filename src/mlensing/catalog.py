@@ -147,15 +147,18 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.is_file():
-        raise CatalogError(path, "no such file", "Give the table that predict wrote.")
+        raise CatalogError(path, "cannot be read: no such file", "Give the table that predict wrote.")
     try:
-        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
+        parquet = path.suffix.lower() == ".parquet"
+        table = pd.read_parquet(path) if parquet else pd.read_csv(path, dtype={"file": str})
     except (ValueError, OSError) as error:
         problem = f"not a table ({str(error).splitlines()[0].rstrip('.')})"
         raise CatalogError(path, problem, "Give the .csv or .parquet that predict wrote.") from error
     missing = {"file", "logit"} - set(table.columns)
     if missing:
-        raise CatalogError(path, f"no column {', '.join(sorted(missing))}", "Give a table that predict wrote.")
+        there = ", ".join(map(str, table.columns[:8]))
+        problem = f"no column {', '.join(sorted(missing))}: expected columns file and logit, got {there}"
+        raise CatalogError(path, problem, "Give a table that predict wrote.")
     numbers = pd.to_numeric(table["logit"], errors="coerce").astype("float64")
     return table.assign(file=table["file"].astype(str), logit=numbers)
 

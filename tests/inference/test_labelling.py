@@ -96,6 +96,12 @@ def test_scores_alone_need_no_more_than_a_logit(tmp_path: Path) -> None:
     assert sorted(next_labels([tmp_path / "bare.csv"], 3).table["filepath"]) == ["a", "b", "c"]
 
 
+def test_scores_may_be_parquet(scores: Path, tmp_path: Path) -> None:
+    pd.read_csv(scores).to_parquet(tmp_path / "scores.parquet")
+    chosen = [next_labels([path], 5).table["filepath"].tolist() for path in (scores, tmp_path / "scores.parquet")]
+    assert chosen[0] == chosen[1] and len(chosen[0]) == 5
+
+
 def test_mistakes_are_named(scores: Path, tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("name,value\na,1\n")
     (tmp_path / "failed.csv").write_text("file,logit,status\na,,damaged\n")

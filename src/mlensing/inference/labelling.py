@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from mlensing.catalog import read_scores
 from mlensing.errors import CatalogError, ConfigError
 from mlensing.evaluation.acquisition import Pool, Strategy, acquire
 from mlensing.inference.embeddings import Embeddings, unit_length
@@ -45,8 +46,8 @@ def next_labels(
     """Choose the images to label next.
 
     Arguments:
-        scores: CSV tables that ``mlensing predict`` wrote; at the prevalence of these images (``--prevalence 0.001``,
-            say), or what counts as uncertain is too unlikely to be a lens.
+        scores: tables that ``mlensing predict`` wrote, CSV or Parquet; at the prevalence of these images
+            (``--prevalence 0.001``, say), or what counts as uncertain is too unlikely to be a lens.
         budget: how many images.
         labelled: CSVs of images that have a label already, which are left out: indices, or earlier results of this
             with their column ``label`` filled in. Rows without a label do not count.
@@ -90,15 +91,8 @@ def next_labels(
 
 
 def _scores(path: Path) -> pd.DataFrame:
-    """A table of scores; without a column of uncertainty that is NaN.
-
-    Raises:
-        CatalogError: not such a table.
-    """
-    table = _table(path)
-    if not {"file", "logit"} <= set(table):
-        problem = f"expected columns file and logit, got {', '.join(map(str, table.columns[:8]))}"
-        raise CatalogError(path, problem, "Give a table that `mlensing predict --output scores.csv` wrote.")
+    """A table of scores; where it lacks one of ``PLACES`` that is NaN."""
+    table = read_scores(path)
     for name in PLACES:
         table[name] = pd.to_numeric(table[name], errors="coerce") if name in table else np.nan
     return table
@@ -106,7 +100,7 @@ def _scores(path: Path) -> pd.DataFrame:
 
 def _table(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype={"file": str, "filepath": str})
+        return pd.read_csv(path, dtype={"filepath": str})
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         problem = f"cannot be read as a CSV table ({str(error).splitlines()[0].rstrip('.')})"
         raise CatalogError(path, problem, "Give a CSV file with a header line.") from error

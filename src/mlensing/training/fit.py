@@ -93,8 +93,8 @@ def fit(
             ``{bce: 1.0, kappa: 1.0, poisson: 0.1}``, give the network a map head, which learns from the images' maps.
             ``{nnpu: 1.0}`` learns from labelled lenses and unlabelled images, and needs no non-lenses.
         prior: with ``nnpu``, the share of lenses among the unlabelled images, which are then kept; ``census`` estimates
-            it. val_auroc is then (AUC of labelled against others - prior / 2) / (1 - prior),
-            which chance may take beyond 1.
+            it. val_auroc is then (AUC of labelled against others - prior / 2) / (1 - prior), which chance may take
+            beyond 1.
         class_weight_ratio: w_pos / w_neg of the cross-entropy; with ``nnpu``, beyond that by which both weigh alike.
         composites: share of linear images that are turned into 8-bit colour composites, 0 to 1, in the style of
             ``survey`` or of any preset; their flux must be at AB zero point 30, as the simulator writes it.

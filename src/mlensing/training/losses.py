@@ -22,9 +22,10 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mlensing.errors import ConfigError
+from mlensing.evaluation.curves import LENS
 from mlensing.models.maps import BORDER, CORE
 from mlensing.physics import gradient, interior_mask, poisson_residual, without_plane
-from mlensing.training.positive_unlabelled import LENS, nnpu
+from mlensing.training.positive_unlabelled import nnpu
 
 BETA = 0.5
 """Power of the variance that weights the Gaussian likelihood of kappa."""

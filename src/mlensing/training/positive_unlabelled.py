@@ -13,9 +13,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from mlensing.errors import ConfigError
-
-LENS = 0.5
-"""Labels from here on are of lenses."""
+from mlensing.evaluation.curves import LENS
 
 
 def nnpu(

@@ -7,7 +7,6 @@ a shift), the student a strong one (any turn, seeing, dust, noise), as in FixMat
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, ClassVar
@@ -18,6 +17,7 @@ from torch import Generator, Tensor, nn
 from mlensing.contract import ModelContract
 from mlensing.data.augment import augment
 from mlensing.data.normalise import sky
+from mlensing.evaluation.calibration import shift_prevalence
 from mlensing.models.maps import CORE
 from mlensing.physics import interior_mask
 from mlensing.training.finder import Finder
@@ -71,7 +71,8 @@ class MeanTeacher(Finder):
         self.weights = {"consistency": consistency, "pseudo": pseudo, "map_consistency": map_consistency}
         self.student = self.net
         self.net = deepcopy(self.student).requires_grad_(False).eval()
-        self.rarity = 0.0 if prevalence is None else log_odds(prevalence) - log_odds(contract.prevalence)
+        rare = contract.prevalence if prevalence is None else prevalence
+        self.rarity = float(shift_prevalence(0.0, contract.prevalence, rare))
 
     def train(self, mode: bool = True) -> MeanTeacher:
         """Training mode for the student alone."""
@@ -162,16 +163,6 @@ class MeanTeacher(Finder):
 
     def _record(self, name: str, value: Tensor | float, count: int) -> None:
         self.log(name, value, batch_size=count, on_step=False, on_epoch=True, sync_dist=True)
-
-
-def log_odds(share: float) -> float:
-    """log(p / (1 - p)).
-
-    Example:
-        >>> log_odds(0.5)
-        0.0
-    """
-    return math.log(share / (1 - share))
 
 
 def laid_back(said: Mapping[str, Tensor], place: Tensor, outside: Tensor, shape: torch.Size) -> Batch:

@@ -63,7 +63,7 @@ def next_verb(options: Options) -> None:
 def next_parser() -> Any:
     """Options of ``next``."""
     made = signature_parser("next", "mlensing.inference.labelling:next_labels", skip=("scores", "labelled"))
-    made.add_argument("--scores", nargs="+", required=True, metavar="CSV", help="tables of predict")
+    made.add_argument("--scores", nargs="+", required=True, metavar="TABLE", help="of predict, .csv or .parquet")
     made.add_argument("--labelled", nargs="+", default=[], metavar="CSV", help="images that have labels already")
     made.add_argument("--output", default="next.csv", help=".csv .parquet .vot or .fits; to be filled in")
     return made
